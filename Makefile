@@ -1,0 +1,57 @@
+# make demo: from nothing to predictions on a local cluster. make help: the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
+MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
+
+.PHONY: help setup demo down check test bench generate lock format
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## Make .venv with churn-serving and churn-dev in it
+
+.venv/.ready: dev/requirements.txt dev/uv.txt $(MEMBERS)
+	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer (apt-get install python3 python3-venv)"; exit 1; }
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "$(PYTHON) is too old or lacks venv: install Python 3.11 or newer with venv (apt-get install python3-venv)"; exit 1; }
+	@echo "setup: .venv from the hash-locked requirements"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r dev/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes dev/requirements.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e operator -e serving -e dev
+	@touch $@
+
+demo: setup ## Bring up a cluster, install the chart, serve a model and score three customers
+	@$(BIN)/churn-dev demo
+
+down: ## Remove the demo's cluster and all that belongs to it
+	@test -x $(BIN)/churn-dev && $(BIN)/churn-dev cluster down || echo "down: nothing is set up"
+
+check: setup ## Formatter, linter, types, architecture, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m churn_dev.generate --check
+
+test: setup ## Every test: pure, API server, cluster with nodes
+	$(BIN)/python -m pytest tests
+
+bench: setup ## Measure what docs/benchmarks.md states
+	$(BIN)/churn-dev bench
+
+generate: setup ## Write every generated file from its source
+	$(BIN)/python -m churn_dev.generate
+
+format: setup ## Format and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: setup ## Resolve the requirements anew (hash-locked: one file an image, one for development)
+	$(LOCK) operator/pyproject.toml -o operator/requirements.txt
+	$(LOCK) serving/pyproject.toml -o serving/requirements.txt
+	$(LOCK) --group dev/pyproject.toml:tools -o dev/uv.txt
+	$(LOCK) $(MEMBERS) --extra train --group dev/pyproject.toml:tools --group dev/pyproject.toml:check \
+	  --group dev/pyproject.toml:test --no-emit-package churn-operator --no-emit-package churn-serving -o dev/requirements.txt
