@@ -1,0 +1,106 @@
+"""Condition types and reasons. They are API: people write alerts on them.
+
+kstatus: Reconciling and Stalled are there only while they are True; without them and with a current
+observedGeneration the ChurnModel is settled.
+"""
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """Types, with what True means and when the condition is there at all."""
+
+    READY = "Ready"
+    """The wanted revision is rolled out and enough replicas are available. Always there."""
+    RECONCILING = "Reconciling"
+    """On the way to what is asked for. Only there while True."""
+    STALLED = "Stalled"
+    """Will not get there before someone changes something. Only there while True."""
+    AVAILABLE = "Available"
+    """Something answers, maybe the previous revision. Always there."""
+    MODEL_LOADED = "ModelLoaded"
+    """A replica has loaded and checked the wanted revision's bundle. Always there, Unknown until one says so."""
+    AUTOSCALING_ACTIVE = "AutoscalingActive"
+    """The autoscaler can do its work. Only there with autoscaling."""
+    PAUSED = "Paused"
+    """The churnops.io/paused annotation stops all reconciling. Only there while True."""
+
+
+class Reason(StrEnum):
+    """Reasons of our own; a bundle's typed errors and an autoscaler's reasons are shown as they are."""
+
+    READY = "Ready"
+    """Ready: all that is asked for is there."""
+    ROLLING_OUT = "RollingOut"
+    """Ready, Reconciling: replicas of the wanted revision are starting."""
+    REPLICAS_UNAVAILABLE = "ReplicasUnavailable"
+    """Ready: the wanted revision lost replicas and has too few."""
+    SUSPENDED = "Suspended"
+    """Ready, Available: spec.suspend is true."""
+    SCALED_TO_ZERO = "ScaledToZero"
+    """Ready, Available: spec.replicas is 0."""
+    PAUSED = "Paused"
+    """Paused: the annotation is set."""
+    INVALID_SPEC = "InvalidSpec"
+    """Ready, Stalled: a field is wrong; the message names it."""
+    NAME_CONFLICT = "NameConflict"
+    """Ready, Stalled: an object of a child's name belongs to someone else."""
+    SERVICE_ACCOUNT_NOT_ALLOWED = "ServiceAccountNotAllowed"
+    """Ready, Stalled: the account is missing or lacks the label churnops.io/serving: "true"."""
+    APPLY_REFUSED = "ApplyRefused"
+    """Ready, Reconciling: the API server refuses a child (right, quota, admission); tried again."""
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    """Ready, Stalled: the rollout made no progress for too long."""
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    """Ready, Reconciling: the serving image or the model image cannot be pulled."""
+    CONTAINER_CONFIG_FAILED = "ContainerConfigFailed"
+    """Ready, Reconciling: a Secret or key that a container needs is missing."""
+    CONTAINER_FAILED = "ContainerFailed"
+    """Ready, Reconciling: a container ended without saying why."""
+    OUT_OF_MEMORY = "OOMKilled"
+    """Ready, Reconciling: a container used more memory than its limit."""
+    UNSCHEDULABLE = "Unschedulable"
+    """Ready, Reconciling: no node fits the pods, or a claim is missing."""
+    PODS_REFUSED = "PodsRefused"
+    """Ready, Reconciling: the pods themselves are refused (quota, Pod Security)."""
+    SERVING = "Serving"
+    """Available: at least one replica answers."""
+    NO_REPLICA = "NoReplica"
+    """Available: no replica answers."""
+    LOADED = "Loaded"
+    """ModelLoaded: the bundle is loaded and its golden rows reproduce."""
+    LOADING = "Loading"
+    """ModelLoaded Unknown: no replica has said so yet."""
+    AUTOSCALER_ACTIVE = "AutoscalerActive"
+    """AutoscalingActive: no trouble reported."""
+    DIGEST_MISMATCH = "DigestMismatch"
+    FILE_MISMATCH = "FileMismatch"
+    BUNDLE_INCOMPLETE = "BundleIncomplete"
+    BUNDLE_TOO_LARGE = "BundleTooLarge"
+    SCHEMA_INVALID = "SchemaInvalid"
+    ONNX_INVALID = "OnnxInvalid"
+    GOLDEN_MISMATCH = "GoldenMismatch"
+    REVISION_NOT_CONFIGURED = "RevisionNotConfigured"
+    CONFIG_INVALID = "ConfigInvalid"
+    FETCH_FAILED = "FetchFailed"
+
+
+BUNDLE_REASONS = frozenset(
+    {
+        Reason.DIGEST_MISMATCH,
+        Reason.FILE_MISMATCH,
+        Reason.BUNDLE_INCOMPLETE,
+        Reason.BUNDLE_TOO_LARGE,
+        Reason.SCHEMA_INVALID,
+        Reason.ONNX_INVALID,
+        Reason.GOLDEN_MISMATCH,
+    }
+)
+"""The bundle itself is bad: the same bytes fail again, so the ChurnModel is stalled at once."""
+
+CONTAINER_REASONS = BUNDLE_REASONS | {
+    Reason.REVISION_NOT_CONFIGURED,
+    Reason.CONFIG_INVALID,
+    Reason.FETCH_FAILED,
+}
+"""Reasons that the serving image writes into the termination message; tests/deploy holds both sides equal."""

@@ -1,0 +1,64 @@
+"""What can go wrong, one class per fact. The class decides what happens next."""
+
+
+class OperatorError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidSpec(OperatorError):
+    """The spec breaks a rule; only its author can mend it."""
+
+
+class ApiError(OperatorError):
+    """The API server refused or failed a request.
+
+    `status` is the HTTP status, 0 where there was no answer; `reason` and `causes` are those of the
+    server's Status object.
+    """
+
+    def __init__(self, status: int, message: str, *, reason: str = "", causes: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.reason = reason
+        self.causes = causes
+
+
+class Unreachable(ApiError):
+    """No answer, half an answer, or one that no API server gives: whether a write happened is unknown."""
+
+
+class ServerTrouble(ApiError):
+    """5xx: try again later."""
+
+
+class TooManyRequests(ApiError):
+    """429: try again, not before `retry_after` seconds where the server says so."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(429, message, reason="TooManyRequests")
+        self.retry_after = retry_after
+
+
+class NotFound(ApiError):
+    """404: the object, its namespace or its kind is gone."""
+
+
+class Conflict(ApiError):
+    """409: the object changed, exists already, or has another uid."""
+
+
+class Gone(ApiError):
+    """410: the version to watch from is too old; list again."""
+
+
+class Refused(ApiError):
+    """400, 401, 403: this will not pass until someone changes a right, a quota or a webhook."""
+
+
+class Unprocessable(ApiError):
+    """422: the server finds a field invalid; the message names it."""
+
+
+class NameConflict(OperatorError):
+    """An object of that name belongs to someone else; it is never touched."""

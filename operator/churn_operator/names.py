@@ -1,0 +1,67 @@
+"""Every name, label, path and port that other parts depend on, once. tests/deploy compares them with serving."""
+
+from typing import Any
+
+from churn_operator.api.v1alpha1 import GROUP
+
+FIELD_MANAGER = "churn-operator"
+REPLICAS_MANAGER = "churn-operator-replicas"
+"""Co-owns spec.replicas while it passes to an autoscaler: a field that loses its last owner is reset to 1."""
+
+MODEL_LABEL = f"{GROUP}/model"
+"""On every child and pod: selectors, caches and NetworkPolicies find them by it."""
+REVISION_LABEL = f"{GROUP}/revision"
+"""On pods: which revision each one serves."""
+SERVING_LABEL = f"{GROUP}/serving"
+"""On a ServiceAccount, with "true": ChurnModels of its namespace may use it."""
+NAME_LABEL = "app.kubernetes.io/name"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+APP_NAME = "churn-serving"
+
+PAUSED_ANNOTATION = f"{GROUP}/paused"
+CONFIG_DIGEST_ANNOTATION = f"{GROUP}/config-digest"
+"""On pods: digest of their entry in serving.json. Touching it makes the kubelet refresh the mounted file now."""
+DESIRED_ANNOTATION = f"{GROUP}/desired"
+"""On children: digest of what was applied. Tells a removed field from one that somebody else added."""
+
+SERVER_CONTAINER = "server"
+FETCH_CONTAINER = "fetch"
+HTTP_PORT = 8080
+METRICS_PORT = 9090
+SERVICE_PORT = 80
+USER_ID = 65532
+CONFIG_DIR = "/etc/churn"
+CONFIG_FILE = "serving.json"
+MODELS_DIR = "/models"
+LIVEZ = "/livez"
+READYZ = "/readyz"
+FETCH_TOKEN_ENV = "CHURN_FETCH_TOKEN"  # noqa: S105  # the name of a variable
+FETCH_TOKEN_KEY = "token"  # noqa: S105  # the key inside the Secret
+
+
+def selector(name: str) -> dict[str, str]:
+    """Labels that select the pods of a ChurnModel. Immutable on the Deployment: never add to them."""
+    return {MODEL_LABEL: name}
+
+
+def labels(name: str) -> dict[str, str]:
+    """Labels of every child."""
+    return {MODEL_LABEL: name, MANAGED_BY_LABEL: FIELD_MANAGER, NAME_LABEL: APP_NAME}
+
+
+def revision_name(name: str, revision: str) -> str:
+    """Name of the ControllerRevision that keeps `revision`."""
+    return f"{name}-{revision}"
+
+
+def url(namespace: str, name: str) -> str:
+    """Where a client inside the cluster sends requests."""
+    return f"http://{name}.{namespace}.svc"
+
+
+def controller_uid(obj: dict[str, Any]) -> str | None:
+    """uid of the object that controls `obj`."""
+    for owner in obj["metadata"].get("ownerReferences", ()):
+        if owner.get("controller"):
+            return str(owner["uid"])
+    return None

@@ -1,0 +1,71 @@
+"""Process settings: read once from CHURN_OPERATOR_* and frozen."""
+
+import os
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from churn_operator.api.serving import ResourceRequirements
+
+PREFIX = "CHURN_OPERATOR_"
+_SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT.*)|PORT(_.*)?)$|_(SERVICE_HOST|SERVICE_PORT.*|PORT(_\d+_.*)?)$")
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Settings of the operator. Defaults of the serving pods apply where a ChurnModel says nothing."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True)
+
+    namespace: str = ""
+    """Namespace to serve; empty for the whole cluster."""
+    serving_image: str = "docker.io/churnops/churn-serving:0.1.0"
+    """Serving image where spec.serving.image is unset. Changing it rolls those ChurnModels."""
+    serving_resources: ResourceRequirements = ResourceRequirements(
+        requests={"cpu": "100m", "memory": "256Mi"}, limits={"cpu": "1", "memory": "512Mi"}
+    )
+    """Resources of a replica where spec.serving.resources is unset (JSON). A replica needs some 90 MB at rest."""
+    metrics_namespaces: tuple[str, ...] = ()
+    """Namespaces whose pods may read the replicas' metrics on 9090 (JSON list); empty for any."""
+    store_ports: tuple[Port, ...] = (443,)
+    """Ports that s3 models may be fetched from (JSON list). An https uri names its own."""
+    max_bundle_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+    """Largest bundle that is fetched from s3 or https; also the size of the pods' volume for it."""
+    pre_stop_seconds: Annotated[int, Field(ge=1, le=60)] = 3
+    """How long a stopping replica goes on before it is told: longer than endpoints take to spread."""
+    grace_period_seconds: Annotated[int, Field(ge=10, le=600)] = 30
+    """Seconds from the start of a stop to the kill; must hold pre_stop_seconds and the server's 5 s of draining."""
+    progress_deadline_seconds: Annotated[int, Field(ge=10)] = 600
+    """Seconds without progress after which a rollout counts as stalled."""
+    revision_history_limit: Annotated[int, Field(ge=1, le=100)] = 10
+    """Old revisions (ControllerRevisions) kept for each ChurnModel."""
+    workers: Annotated[int, Field(ge=1, le=100)] = 10
+    """ChurnModels reconciled at the same time."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log line that is written."""
+    health_port: Port = 8080
+    """Port of /livez and /readyz."""
+    metrics_port: Port = 9090
+    """Port of /metrics."""
+
+
+def read_settings() -> Settings:
+    """Settings from the environment.
+
+    Raises:
+        ValueError: A value is wrong, or a CHURN_OPERATOR_* variable is none of the settings: a misspelt
+            one would otherwise be a default that nobody asked for.
+    """
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    unknown = sorted(
+        variable
+        for variable in os.environ
+        if variable.startswith(PREFIX)
+        and variable not in known
+        and not _SERVICE_LINK.search(variable.removeprefix(PREFIX))
+    )
+    if unknown:
+        raise ValueError(f"unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return Settings()
