@@ -1,0 +1,41 @@
+"""Control groups of the nodes, on cgroup v1 (one hierarchy a controller) and v2 (one for all)."""
+
+from pathlib import Path
+
+_MOUNT = Path("/sys/fs/cgroup")
+_CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
+
+
+def create(root: str) -> None:
+    """Makes the group `root` where a kubelet looks for it: two kubelets in one would remove each other's pods."""
+    for hierarchy in _hierarchies():
+        (hierarchy / root).mkdir(exist_ok=True)
+    if _unified():
+        controllers = (_MOUNT / "cgroup.controllers").read_text().split()
+        (_MOUNT / "cgroup.subtree_control").write_text(" ".join(f"+{each}" for each in controllers))
+        return
+    for file in _CPUSET_FILES:  # a new cpuset starts empty and takes no process
+        (_MOUNT / "cpuset" / root / file).write_text((_MOUNT / "cpuset" / file).read_text())
+
+
+def remove(root: str) -> bool:
+    """Removes the group and all below it; false where a process still lives there."""
+    for hierarchy in _hierarchies():
+        for group in sorted((hierarchy / root).glob("**/"), reverse=True):
+            try:
+                group.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return False
+    return True
+
+
+def _unified() -> bool:
+    return (_MOUNT / "cgroup.controllers").exists()
+
+
+def _hierarchies() -> list[Path]:
+    if _unified():
+        return [_MOUNT]
+    return [each for each in _MOUNT.iterdir() if each.name != "unified" and not each.is_symlink() and each.is_dir()]

@@ -1,0 +1,106 @@
+"""A cluster by kind, where a Docker engine runs. Thin: kind does the work."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from churn_dev import tools
+from churn_dev.console import step
+from churn_dev.errors import DevError
+from churn_dev.kubectl import Kubectl
+from churn_dev.paths import cache_dir
+
+_NODE_IMAGE = "kindest/node:v1.36.3"
+_AUDIT_DIRECTORY = "/var/log/kubernetes"
+
+
+@dataclass(frozen=True)
+class KindCluster:
+    """A cluster whose nodes are Docker containers."""
+
+    name: str
+    audit_log: Path | None = None
+
+    @property
+    def kubeconfig(self) -> Path:
+        return _kubeconfig(self.name)
+
+    @property
+    def host_address(self) -> str:
+        """The gateway of kind's Docker network."""
+        template = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
+        gateways = _run("docker", "network", "inspect", "kind", f"--format={template}").split()
+        return next(each for each in gateways if "." in each)
+
+    def load_image(self, name: str) -> None:
+        """Brings an image from Docker's store to every node."""
+        with step(f"loading {name}"):
+            _kind("load", "docker-image", name, "--name", self.name)
+
+
+def up(name: str, nodes: int) -> KindCluster:
+    """Brings the cluster up, with a control plane beside its nodes."""
+    if name not in _names():
+        with step(f"starting cluster {name} with kind"):
+            config = yaml.safe_dump(configuration(nodes))
+            kubeconfig = str(_kubeconfig(name))
+            _kind("create", "cluster", "--name", name, "--kubeconfig", kubeconfig, "--wait=180s", "--config=-", stdin=config)
+    Kubectl(_kubeconfig(name)).run("get", "--raw=/readyz")
+    return KindCluster(name)
+
+
+def find(name: str) -> KindCluster | None:
+    """The cluster of that name."""
+    return KindCluster(name) if name in _names() else None
+
+
+def down(name: str) -> None:
+    """Removes the cluster."""
+    if name in _names():
+        with step(f"removing cluster {name}"):
+            _kind("delete", "cluster", "--name", name, "--kubeconfig", str(_kubeconfig(name)))
+        _kubeconfig(name).unlink(missing_ok=True)
+
+
+def configuration(nodes: int) -> dict[str, object]:
+    """What kind is to make: one control plane and that many workers, autoscalers as quick as the local cluster's."""
+    arguments = {
+        "horizontal-pod-autoscaler-sync-period": "5s",
+        "horizontal-pod-autoscaler-initial-readiness-delay": "5s",
+        "horizontal-pod-autoscaler-cpu-initialization-period": "20s",
+    }
+    patch = {
+        "kind": "ClusterConfiguration",
+        "apiServer": {"extraArgs": {"enable-admission-plugins": "NodeRestriction,OwnerReferencesPermissionEnforcement"}},
+        "controllerManager": {"extraArgs": arguments},
+    }
+    roles = ["control-plane", *["worker"] * nodes]
+    return {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "nodes": [{"role": role, "image": _NODE_IMAGE} for role in roles],
+        "kubeadmConfigPatches": [yaml.safe_dump(patch)],
+    }
+
+
+def _names() -> list[str]:
+    return _kind("get", "clusters").split()
+
+
+def _kind(*arguments: str, stdin: str | None = None) -> str:
+    return _run(str(tools.path("kind")), *arguments, stdin=stdin)
+
+
+def _run(*command: str, stdin: str | None = None) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DevError(f"{' '.join(command[:3])}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _kubeconfig(name: str) -> Path:
+    directory = cache_dir() / "kind"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / name

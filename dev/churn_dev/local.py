@@ -1,0 +1,262 @@
+"""A cluster of real parts on this Linux machine, as root, without a container engine."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from churn_dev import cgroups, control_plane, images, network, node, packages, pki, tools
+from churn_dev.console import step
+from churn_dev.errors import DevError, MissingPrerequisite
+from churn_dev.kubectl import Kubectl, KubectlError, wait_until
+from churn_dev.layout import Layout, free_index
+from churn_dev.parts import Part
+from churn_dev.paths import STATE, locked
+
+_API_PROGRAMS = ("ip", "nsenter", "unshare", "setsid", "sysctl")
+_NODE_PROGRAMS = (*_API_PROGRAMS, "bash", "runc", "nft", "iptables", "conntrack", "buildah")
+_API_FAMILIES = ("kubernetes", "etcd")
+_NODE_FAMILIES = (*_API_FAMILIES, "containerd", "cni", "metrics-server", "coredns")
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    """A running local cluster; its parts stop and start singly."""
+
+    layout: Layout
+
+    @property
+    def name(self) -> str:
+        return self.layout.name
+
+    @property
+    def nodes(self) -> int:
+        return self.layout.nodes
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.layout.kubeconfig("admin")
+
+    @property
+    def audit_log(self) -> Path:
+        return self.layout.audit_log
+
+    @property
+    def host_address(self) -> str:
+        """This machine's address as pods and the API server reach it."""
+        return str(self.layout.host_address)
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Every part by name, for example `kube-apiserver`, `node1` (the whole node) or `node1/kubelet`."""
+        found = control_plane.parts(self.layout)
+        for each in self.layout.node_names:
+            found |= node.parts(self.layout, each)
+        return found
+
+    def start(self, part: str) -> None:
+        """Starts a stopped part; a node with all that runs on it."""
+        if part in self.layout.node_names:
+            _start_node(self.layout, part)
+        else:
+            self._part(part).start()
+
+    def stop(self, part: str, how: signal.Signals = signal.SIGKILL) -> None:
+        """Ends a part at once; a node with every process on it, as a power cut would."""
+        self._part(part).stop(how)
+
+    def signal(self, part: str, which: signal.Signals) -> None:
+        """Sends a signal, for example SIGSTOP and later SIGCONT."""
+        self._part(part).signal(which)
+
+    def load_image(self, name: str) -> None:
+        """Brings an image from the builder's store to every node."""
+        archive = images.archive(name)
+        _each(lambda each: _import(self.layout, each, archive), self.layout.node_names)
+
+    def _part(self, name: str) -> Part:
+        parts = self.parts
+        if name not in parts:
+            raise DevError(f"cluster {self.name} has no part {name}; it has {', '.join(parts)}")
+        return parts[name]
+
+
+def find(name: str) -> LocalCluster | None:
+    """The cluster of that name as recorded; it need not run."""
+    try:
+        record = json.loads(_record(name).read_text())
+    except FileNotFoundError:
+        return None
+    return LocalCluster(Layout(name, record["index"], record["nodes"]))
+
+
+def up(name: str, nodes: int) -> LocalCluster:
+    """Brings the cluster up, or what is missing of it.
+
+    Raises:
+        DevError: it stands with another number of nodes, or a part ends as it starts.
+        MissingPrerequisite: the machine lacks something.
+    """
+    _require_machine()
+    packages.ensure(_NODE_PROGRAMS if nodes else _API_PROGRAMS)
+    for family in _NODE_FAMILIES if nodes else _API_FAMILIES:
+        tools.install(tools.family(family))
+    with locked(STATE / f"{name}.lock"):
+        cluster = find(name)
+        if cluster and cluster.nodes != nodes:
+            raise DevError(
+                f"cluster {name} has {cluster.nodes} nodes, not {nodes}: `churn-dev cluster down --name {name}` first"
+            )
+        if cluster and _prepared(cluster.layout).exists() and network.connected(cluster.layout):
+            _start(cluster.layout)
+            return cluster
+        if cluster:  # a reboot or an interrupted start left it half there
+            _remove(cluster.layout)
+        with step(f"starting cluster {name}"):
+            layout = _reserve(name, nodes)
+            _prepare(layout)
+            _start(layout)
+    return LocalCluster(layout)
+
+
+def down(name: str) -> None:
+    """Removes the cluster: every process, link, namespace, control group and file of it."""
+    with locked(STATE / f"{name}.lock"):
+        if cluster := find(name):
+            with step(f"removing cluster {name}"):
+                _remove(cluster.layout)
+
+
+def _require_machine() -> None:
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        raise MissingPrerequisite(
+            "no cluster can be made here: start Docker, or be root on Linux, or set CLUSTER=existing for the current kubeconfig"
+        )
+
+
+def _reserve(name: str, nodes: int) -> Layout:
+    with locked(STATE / "index.lock"):
+        others = [find(each.parent.name) for each in STATE.glob("*/cluster.json")]
+        layout = Layout(name, free_index([each.layout.index for each in others if each], network.routed()), nodes)
+        for directory in ("log", "pids"):
+            (layout.directory / directory).mkdir(parents=True)
+        _record(name).write_text(json.dumps({"index": layout.index, "nodes": nodes}))
+    return layout
+
+
+def _prepare(layout: Layout) -> None:
+    network.connect(layout)
+    pki.issue(layout)
+    control_plane.configure(layout)
+    for each in layout.node_names:
+        node.configure(layout, each)
+    _prepared(layout).touch()
+
+
+def _start(layout: Layout) -> None:
+    parts = control_plane.parts(layout)
+    parts["etcd"].start()
+    parts["kube-apiserver"].start()
+    _each(lambda each: _start_runtime(layout, each), layout.node_names)
+    kubectl = Kubectl(layout.kubeconfig("admin"))
+    # The others end at once where they find the API server without its roles.
+    wait_until(lambda: _ready(parts["kube-apiserver"], kubectl), "the API server to be ready", seconds=120)
+    if layout.nodes:
+        kubectl.apply(*_metrics_api(layout))
+    for part in parts.values():
+        part.start()
+    _each(lambda each: _start_node(layout, each), layout.node_names)
+    # Pods are refused until their namespace has its service account.
+    wait_until(lambda: kubectl.get("serviceaccount", "default"), "the controllers to work", seconds=60)
+    for each in layout.node_names:
+        wait_until(lambda each=each: _node_ready(kubectl, each), f"{each} to be Ready", seconds=120)
+    for part in LocalCluster(layout).parts.values():
+        part.require()
+
+
+def _start_runtime(layout: Layout, name: str) -> None:
+    node.start_runtime(layout, name)
+    _import(layout, name, images.pause())
+
+
+def _start_node(layout: Layout, name: str) -> None:
+    _start_runtime(layout, name)
+    for part in node.parts(layout, name).values():
+        part.start()
+
+
+def _import(layout: Layout, name: str, archive: images.Archive) -> None:
+    present = node.ctr(layout, name, "images", "list", f"name=={archive.name}").splitlines()
+    if not any(archive.digest in line for line in present):
+        node.ctr(layout, name, "images", "import", "--digests", str(archive.path))
+
+
+def _remove(layout: Layout) -> None:
+    for part in reversed(LocalCluster(layout).parts.values()):
+        part.stop()
+    network.disconnect(layout)
+    for each in layout.node_names:
+        wait_until(lambda each=each: cgroups.remove(layout.cgroup(each)), f"the processes of {each} to end", seconds=60)
+    shutil.rmtree(layout.directory)
+
+
+def _each(act: Callable[[str], None], names: Iterable[str]) -> None:
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(act, names))
+
+
+def _ready(api_server: Part, kubectl: Kubectl) -> bool:
+    api_server.require()
+    try:
+        return kubectl.run("get", "--raw=/readyz") == "ok"
+    except KubectlError:
+        return False
+
+
+def _node_ready(kubectl: Kubectl, name: str) -> bool:
+    found = kubectl.get("node", name) or {}
+    conditions = found.get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _metrics_api(layout: Layout) -> list[dict[str, object]]:
+    """Leads the metrics API to metrics-server, which is no pod: a Service without selector."""
+    labels = {"kubernetes.io/service-name": "metrics-server"}
+    service = {"name": "metrics-server", "namespace": "kube-system"}
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": service, "spec": {"ports": [{"port": 443, "targetPort": 4443}]}},
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": service | {"labels": labels},
+            "addressType": "IPv4",
+            "ports": [{"port": 4443, "name": ""}],
+            "endpoints": [{"addresses": [str(layout.control_plane_address)], "conditions": {"ready": True}}],
+        },
+        {
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": {"name": "v1beta1.metrics.k8s.io"},
+            "spec": {
+                "group": "metrics.k8s.io",
+                "version": "v1beta1",
+                "groupPriorityMinimum": 100,
+                "versionPriority": 100,
+                "insecureSkipTLSVerify": True,
+                "service": service,
+            },
+        },
+    ]  # fmt: skip
+
+
+def _record(name: str) -> Path:
+    return STATE / name / "cluster.json"
+
+
+def _prepared(layout: Layout) -> Path:
+    return layout.directory / "prepared"
