@@ -1,0 +1,79 @@
+"""The load generator keeps every outcome: an answer, an error status, no answer at all."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from churn_dev.kubectl import wait_until
+from churn_dev.load import Load
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    connections: set[int]
+    requests: int
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        server = self.server
+        assert isinstance(server, _Server)
+        server.requests += 1
+        server.connections.add(self.client_address[1])
+        body = json.dumps({"version": "7"}).encode()
+        self.send_response(503 if server.requests % 3 == 0 else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
+        """Says nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    requests = 0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.connections: set[int] = set()
+
+
+@pytest.fixture
+def server() -> Iterator[_Server]:
+    with _Server() as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_every_outcome_is_kept(server: _Server) -> None:
+    with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=200) as load:
+        wait_until(lambda: server.requests >= 30, "30 requests")
+    outcomes = load.outcomes
+    assert outcomes.sent == server.requests
+    assert outcomes.statuses[503] == server.requests // 3
+    assert outcomes.failed == outcomes.statuses[503]
+    assert outcomes.versions["7"] == outcomes.statuses[200]
+
+
+def test_half_of_the_requests_take_a_new_connection(server: _Server) -> None:
+    with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=100) as load:
+        wait_until(lambda: server.requests >= 40, "40 requests")
+    assert load.outcomes.sent // 2 <= len(server.connections) < load.outcomes.sent
+
+
+def test_a_refused_connection_is_a_failure_and_not_an_exception() -> None:
+    with Load("http://127.0.0.1:9", {}, rate=100) as load:
+        wait_until(lambda: load.outcomes.failed >= 5, "5 failures")
+    assert set(load.outcomes.failures) == {"ClientConnectorError"}
+
+
+def test_the_limit_ends_the_load(server: _Server) -> None:
+    with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=500, limit=20) as load:
+        wait_until(lambda: load.outcomes.sent == 20, "the limit")
+    assert server.requests == 20
