@@ -28,6 +28,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 
 {{/* What every pod of the chart has; with containerSecurity it satisfies Pod Security `restricted`. */}}
 {{- define "churn-operator.pod" -}}
+enableServiceLinks: false  # a Service called churn-operator-… would look like settings of the operator
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532
