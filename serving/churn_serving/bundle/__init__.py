@@ -1,0 +1,1 @@
+"""The bundle: a directory that is the contract between training and serving. Files and their schema only."""

@@ -1,0 +1,69 @@
+"""What `train`, `check` and `predict` do and print. The work itself is elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+from churn_serving.bundle.schema import GOLDEN_TOLERANCE, Metrics
+from churn_serving.bundle.write import check_target, write_files
+from churn_serving.errors import DataError
+from churn_serving.model import load_model
+from churn_serving.score_file import score_file
+
+EXIT_REJECTED = 3
+"""Some rows were rejected: neither success nor failure, so that a scheduler can tell."""
+
+
+def train_bundle(out: Path, *, algorithm: str, **plan: Any) -> None:
+    """Train, write the bundle to `out`, load it again as `serve` will, and say how good it is."""
+    check_target(out)
+    try:
+        from churn_serving.train.train import Algorithm, TrainingPlan
+        from churn_serving.train.train import train as train_model
+    except ModuleNotFoundError as error:
+        raise DataError(f"{error.name} is not installed; training needs: pip install 'churn-serving[train]'") from None
+    if algorithm not in list(Algorithm):
+        raise DataError(f"--algorithm must be {' or '.join(Algorithm)}, not {algorithm!r}")
+    if not 0 < plan["threshold"] < 1:
+        raise DataError("--threshold must lie between 0 and 1")
+    trained = train_model(TrainingPlan(algorithm=Algorithm(algorithm), **plan))
+    write_files(out, trained.files)
+    model = load_model(out)
+    if trained.unlabelled_rows:
+        print(f"left out {trained.unlabelled_rows} rows without a value of {trained.manifest.target!r}")
+    for column in trained.ignored:
+        print(f"not learnt from: {column.name} ({column.why})")
+    print(f"churn: {trained.manifest.target} = {trained.manifest.positive}, otherwise {trained.manifest.classes[0]}")
+    _print_metrics(trained.manifest.metrics)
+    print(f"bundle  {out}\ndigest  {model.digest}")
+
+
+def check_bundle(directory: Path, digest: str | None) -> None:
+    """Load the bundle and print what was verified."""
+    model = load_model(directory, digest)
+    manifest = model.manifest
+    print(f"model    {manifest.name} {manifest.version}, {manifest.algorithm}, {len(manifest.features)} features")
+    print(f"digest   {model.digest} ({'as pinned' if digest else 'not pinned'})")
+    print("files    sizes and SHA-256 as listed; schema valid; the graph loads and reads no other file")
+    print(f"golden   {model.golden_rows} rows reproduce within {GOLDEN_TOLERANCE:g}; worst {model.golden_deviation:.1e}")
+    print(f"loaded   in {model.load_seconds:.3f} s")
+
+
+def predict_file(customers: Path, directory: Path, out: Path, *, digest: str | None, threshold: float | None) -> int:
+    """Score the file, print a summary and give the exit code."""
+    model = load_model(directory, digest)
+    summary = score_file(model, customers, out, threshold=threshold or model.manifest.threshold)
+    print(f"scored {summary.scored} customers, {summary.churning} of them churning, to {out}")
+    for warning in summary.warnings:
+        print(f"note: {warning}")
+    if summary.rejected:
+        print(f"rejected {summary.rejected} rows: see {summary.rejected_path}")
+        return EXIT_REJECTED
+    return 0
+
+
+def _print_metrics(metrics: Metrics) -> None:
+    print(f"trained on {metrics.train_rows:,} rows, measured on {metrics.holdout_rows:,} held back:")
+    print(f"  AUC                  {metrics.auc:.4f}")
+    print(f"  average precision    {metrics.average_precision:.4f} (guessing: {metrics.churn_rate:.4f})")
+    print(f"  Brier score          {metrics.brier:.4f}")
+    print(f"  lift in top decile   {metrics.lift_top_decile:.2f}")

@@ -1,0 +1,136 @@
+"""Bytes in and out of ASGI: request bodies with a cap and a deadline, replies, and the one shape of an error."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from churn_serving.features import Fault
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON = b"application/json"
+_STATUS_TOO_LARGE = 413
+
+encode_json = msgspec.json.Encoder().encode
+
+
+class Reply(Struct, frozen=True):
+    """An answer, complete before its first byte is sent."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: tuple[Header, ...] = ()
+
+
+class RequestError(Exception):
+    """A request that is refused. Neither message nor details hold a value that the customer sent.
+
+    Attributes:
+        code: For programs, for example `invalid_records`.
+        details: At most 20.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, details: Sequence[Fault] = (), headers: tuple[Header, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+        self.details, self.headers = details, headers
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was whole."""
+
+
+def error_reply(error: RequestError) -> Reply:
+    """`{"error": {"code", "message", "details"}}`, at most 16 KiB."""
+    details = [fault._asdict() for fault in error.details]
+    body = encode_json({"error": {"code": error.code, "message": error.message, "details": details}})
+    return Reply(error.status, body, headers=error.headers)
+
+
+def plain_error_reply(error: RequestError) -> Reply:
+    """`{"error": message}`, as the V1 protocol has it, with the details told in words."""
+    told = [f"record {fault.record}, {fault.column!r}: {fault.message}" for fault in error.details]
+    return Reply(error.status, encode_json({"error": "; ".join([error.message, *told])}), headers=error.headers)
+
+
+def check_json(headers: Sequence[Header]) -> None:
+    """Refuse bodies that do not say they are JSON: what a form or a compressed body means is not guessed.
+
+    Raises:
+        RequestError: 415.
+    """
+    content_type = encoding = b""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-encoding":
+            encoding = value
+    if content_type != JSON:
+        media, _, parameters = content_type.lower().partition(b";")
+        charset = parameters.strip().replace(b'"', b"").removeprefix(b"charset=")
+        if media.strip() != JSON or charset not in {b"", b"utf-8", b"utf8"}:
+            message = "send JSON in UTF-8, with the header Content-Type: application/json"
+            raise RequestError(415, "unsupported_media_type", message)
+    if encoding not in {b"", b"identity"}:
+        raise RequestError(415, "unsupported_encoding", "send the body uncompressed, without Content-Encoding")
+
+
+async def read_body(scope: Scope, receive: Receive, *, max_bytes: int, seconds: float) -> bytes:
+    """The whole body; never more than `max_bytes` of it in memory.
+
+    Raises:
+        RequestError: 413 where it is larger, 408 where it takes longer than `seconds`.
+        ClientGoneError: The rest will not come.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value[:19]) > max_bytes:
+            raise _too_large(max_bytes)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _receive_all(receive, max_bytes)
+    except TimeoutError:
+        message = f"the body was not received within {seconds:g} seconds"
+        raise RequestError(408, "request_timeout", message, headers=((b"connection", b"close"),)) from None
+
+
+async def _receive_all(receive: Receive, max_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGoneError
+        body: bytes = message["body"]
+        size += len(body)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        if not message["more_body"]:
+            return b"".join([*parts, body]) if parts else body
+        parts.append(body)
+
+
+async def send_reply(send: Send, reply: Reply, *, close: bool) -> None:
+    """Send it; `close` asks the client not to use the connection again."""
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        *reply.headers,
+    ]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def _too_large(max_bytes: int) -> RequestError:
+    message = f"the body is larger than {max_bytes} bytes; send fewer records at once"
+    return RequestError(_STATUS_TOO_LARGE, "body_too_large", message)

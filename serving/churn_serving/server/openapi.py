@@ -1,0 +1,163 @@
+"""The OpenAPI 3.1 document of this model: its columns are the request's schema, a typical customer the example."""
+
+from typing import Any
+
+import msgspec
+
+from churn_serving import __version__
+from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest, Numeric
+from churn_serving.server.scoring import PredictReply, V1Reply
+from churn_serving.settings import Settings
+
+_Json = dict[str, Any]
+_REF = "#/components/schemas/{name}"
+
+
+def build_openapi(name: str, manifest: Manifest, settings: Settings) -> _Json:
+    """The document as JSON values."""
+    _, replies = msgspec.json.schema_components([PredictReply, V1Reply], ref_template=_REF)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"Churn model {name}",
+            "version": manifest.version,
+            "description": f"Probability that `{manifest.target}` is `{manifest.positive}`. churn-serving {__version__}.",
+        },
+        "paths": _paths(name),
+        "components": {
+            "schemas": {
+                **replies,
+                "Record": _record(manifest),
+                "PredictRequest": _request("records", settings.max_records),
+                "V1Request": _request("instances", settings.max_records),
+                "Error": _ERROR,
+                "V1Error": _V1_ERROR,
+            },
+            "examples": {
+                "PredictRequest": {"value": {"records": [example_record(manifest)]}},
+                "V1Request": {"value": {"instances": [example_record(manifest)]}},
+            },
+        },
+    }
+
+
+def example_record(manifest: Manifest) -> _Json:
+    """A record of typical values that this model scores."""
+    values = {feature.name: _typical(feature) for feature in manifest.features}
+    return ({manifest.id: "C-1"} if manifest.id else {}) | values
+
+
+def _typical(feature: Feature) -> float | bool | str:
+    if isinstance(feature, Numeric) and feature.typical.is_integer():
+        return int(feature.typical)
+    return feature.typical
+
+
+def _record(manifest: Manifest) -> _Json:
+    properties = {feature.name: _property(feature) for feature in manifest.features}
+    if manifest.id:
+        properties[manifest.id] = {"type": ["string", "integer"], "description": "The customer's id; comes back."}
+    for column in (*manifest.ignored, manifest.target):
+        properties[column] = {"description": "Accepted, not scored."}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [feature.name for feature in manifest.features],
+        "additionalProperties": False,
+    }
+
+
+def _property(feature: Feature) -> _Json:
+    match feature:
+        case Numeric():
+            kind = "number"
+            seen = f"In training from {feature.minimum:g} to {feature.maximum:g}; beyond it is scored and counted."
+            examples: list[Any] = [_typical(feature)]
+        case Boolean():
+            kind, seen, examples = "boolean", "True or false.", [feature.typical]
+        case Categorical():
+            kind, seen = "string", "The examples are the texts seen in training; another is scored as none of them."
+            examples = feature.categories
+    return {"type": [kind, "null"] if feature.nullable else kind, "description": seen, "examples": examples}
+
+
+def _request(key: str, max_records: int) -> _Json:
+    records = {"type": "array", "minItems": 1, "maxItems": max_records, "items": {"$ref": _REF.format(name="Record")}}
+    return {"type": "object", "properties": {key: records}, "required": [key], "additionalProperties": False}
+
+
+def _paths(name: str) -> _Json:
+    model = f"/v1/models/{name}"
+    return {
+        "/predict": {"post": _scoring("predict", "Score customers", "PredictRequest", "PredictReply", "Error")},
+        f"{model}:predict": {
+            "post": _scoring("predictV1", "Score customers (KServe V1 protocol)", "V1Request", "V1Reply", "V1Error")
+        },
+        model: {"get": _reading("metadata", "What is loaded: columns, metrics, digest, threshold")},
+        "/v1/models": {"get": _reading("models", "The model's name")},
+        "/livez": {"get": _reading("live", "Whether the process works")},
+        "/readyz": {"get": _reading("ready", "Whether new traffic should come here", may_be_unavailable=True)},
+    }
+
+
+def _scoring(operation: str, summary: str, request: str, reply: str, error: str) -> _Json:
+    refused = {
+        "400": "The body is no JSON, or names a key twice.",
+        "408": "The body took too long to arrive.",
+        "413": "Too many bytes or records.",
+        "415": "The body is not declared as JSON in UTF-8.",
+        "422": "Columns are wrong, missing or extra; details name them.",
+    }
+    content = _content(request)
+    content["application/json"]["examples"] = {"typical": {"$ref": f"#/components/examples/{request}"}}
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {"description": "One prediction per record, in order.", "content": _content(reply)},
+            **{status: {"description": text, "content": _content(error)} for status, text in refused.items()},
+        },
+    }
+
+
+def _reading(operation: str, summary: str, *, may_be_unavailable: bool = False) -> _Json:
+    responses: _Json = {"200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}}
+    if may_be_unavailable:
+        responses["503"] = {"description": "The process is leaving.", "content": _content("Error")}
+    return {"operationId": operation, "summary": summary, "responses": responses}
+
+
+def _content(schema: str) -> _Json:
+    return {"application/json": {"schema": {"$ref": _REF.format(name=schema)}}}
+
+
+_ERROR: _Json = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "details"],
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "details": {
+                    "type": "array",
+                    "maxItems": 20,
+                    "items": {
+                        "type": "object",
+                        "required": ["record", "column", "problem", "message"],
+                        "properties": {
+                            "record": {"type": "integer", "description": "Position in the request, from 0."},
+                            "column": {"type": "string"},
+                            "problem": {"enum": ["missing", "unexpected", "invalid"]},
+                            "message": {"type": "string"},
+                        },
+                    },
+                },
+            },
+        }
+    },
+}
+_V1_ERROR: _Json = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}

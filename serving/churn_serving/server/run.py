@@ -1,0 +1,155 @@
+"""`serve`: load, listen on both ports, follow serving.json, and leave without failing a request."""
+
+import asyncio
+import gc
+import math
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from churn_serving.errors import ChurnServingError, ConfigInvalidError
+from churn_serving.logs import log
+from churn_serving.model import Model, load_model
+from churn_serving.routing import Table, build_single_table, build_table, load_revisions, read_serving_file
+from churn_serving.server.app import TrafficApp
+from churn_serving.server.follow import Stamp, follow, stamp_of
+from churn_serving.server.metrics import Metrics
+from churn_serving.server.probes import ProbeApp
+from churn_serving.server.state import Serving
+from churn_serving.settings import Settings
+from churn_serving.termination import write_termination_message
+
+_BACKLOG = 2048
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop.
+
+    Returns:
+        The exit code: 0 after a drain, 1 where a bundle, serving.json or a port is refused.
+    """
+    # As process 1 of a container a signal without a handler is ignored: one that comes while loading must count.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        table, models, seen = _load(settings)
+        listeners = [_listen(settings.host, port) for port in (settings.port, settings.metrics_port)]
+    except ChurnServingError as error:
+        log.error("cannot serve", reason=error.reason, message=str(error))
+        write_termination_message(error)
+        return 1
+    serving = Serving(settings=settings, table=table, metrics=Metrics())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(serving, models, seen, listeners))
+    return 0
+
+
+def _load(settings: Settings) -> tuple[Table, dict[str, Model], Stamp | None]:
+    if settings.model is not None:
+        return build_single_table(settings.name, load_model(settings.model, settings.digest)), {}, None
+    if settings.config is None:
+        raise ConfigInvalidError("give either --model DIR or --config FILE")
+    seen = stamp_of(settings.config)
+    file = read_serving_file(settings.config)
+    models = load_revisions(settings.models_dir, file)
+    return build_table(settings.name, file, models), models, seen
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigInvalidError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+
+
+async def _run(
+    serving: Serving, models: dict[str, Model], seen: Stamp | None, listeners: list[socket.socket]
+) -> None:
+    settings = serving.settings
+    traffic, probes = _server(TrafficApp(serving), settings), _server(ProbeApp(serving), settings)
+    _drain_on_signals(serving, traffic)
+    tasks = [asyncio.create_task(probes._serve([listeners[1]]))]  # noqa: SLF001 (serve() would take the signals)
+    if settings.config is not None:
+        tasks.append(asyncio.create_task(follow(serving, settings.config, models, seen)))
+    gc.collect()
+    gc.freeze()  # what is loaded lives as long as the process: no collection need look at it again
+    serving.metrics.start_seconds = _process_age_seconds()
+    _log_ready(serving, listeners)
+    await traffic._serve([listeners[0]])  # noqa: SLF001
+    probes.should_exit = True
+    await asyncio.wait(tasks[:1], timeout=1)
+    for task in tasks:
+        task.cancel()
+    log.info("stopped")
+
+
+def _server(app: Any, settings: Settings) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.deadline_seconds - settings.drain_seconds),
+    )
+    return uvicorn.Server(config)
+
+
+def _drain_on_signals(serving: Serving, traffic: uvicorn.Server) -> None:
+    """Leave in steps, where uvicorn alone would stop listening at once.
+
+    SIGTERM: readiness fails and every reply closes its connection, while new requests are still answered, because
+    load balancers learn late. After `drain_seconds` nothing new is accepted, idle connections close and what is in
+    flight finishes. A second signal, or Ctrl-C, skips the waiting.
+    """
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        traffic.should_exit = True
+
+    def on_signal(number: signal.Signals) -> None:
+        if serving.draining or number is signal.SIGINT:
+            serving.draining = True
+            stop()
+            return
+        serving.draining = True
+        log.info("draining", seconds=serving.settings.drain_seconds)
+        loop.call_later(serving.settings.drain_seconds, stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+
+
+def _log_ready(serving: Serving, listeners: list[socket.socket]) -> None:
+    ports = [listener.getsockname()[1] for listener in listeners]
+    log.info(
+        "ready",
+        model=serving.table.name,
+        versions=[route.model.manifest.version for route in serving.table.routes],
+        digests=[route.model.digest for route in serving.table.routes],
+        port=ports[0],
+        metrics_port=ports[1],
+        seconds=round(serving.metrics.start_seconds, 3),
+    )
+
+
+def _process_age_seconds() -> float:
+    """Seconds since the process began, which is before Python did; 0 where /proc does not tell."""
+    try:
+        began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began

@@ -1,0 +1,112 @@
+"""The hot routes: records in, predictions out."""
+
+from typing import Any
+
+import numpy as np
+from msgspec import UNSET, Struct, UnsetType
+
+from churn_serving.features import EncodedRecords, Fault, InvalidRecordsError
+from churn_serving.routing import Route
+from churn_serving.scorer import publish
+from churn_serving.server.http import Reply, RequestError, encode_json
+from churn_serving.server.records import decode_records
+from churn_serving.server.state import Serving
+
+
+class Prediction(Struct, frozen=True):
+    """One customer's answer."""
+
+    prediction_id: str
+    """Unique; names this answer in later feedback."""
+    probability: float
+    """Of churn, 0 to 1, to six decimals."""
+    churn: bool
+    """Whether probability ≥ threshold."""
+    threshold: float
+    id: str | int | UnsetType = UNSET
+    """The customer's, where the record gave one."""
+
+
+class PredictReply(Struct, frozen=True):
+    """The answer to POST /predict. One revision answers all records of a request."""
+
+    model: str
+    version: str
+    predictions: list[Prediction]
+    revision: str | UnsetType = UNSET
+    """Of the routing file, where one is served."""
+
+
+class V1Reply(Struct, frozen=True):
+    """The answer to POST /v1/models/{model}:predict."""
+
+    predictions: list[Prediction]
+
+
+async def predict(serving: Serving, body: bytes) -> Reply:
+    """POST /predict."""
+    table = serving.table
+    records = decode_records(body, "records", max_records=serving.settings.max_records)
+    route, predictions = await _score(serving, records)
+    reply = PredictReply(
+        model=table.name,
+        version=route.model.manifest.version,
+        predictions=predictions,
+        revision=UNSET if route.revision is None else route.revision,
+    )
+    return Reply(200, encode_json(reply))
+
+
+async def predict_v1(serving: Serving, body: bytes) -> Reply:
+    """POST /v1/models/{model}:predict, KServe's V1 protocol: instances are records, predictions as in /predict."""
+    records = decode_records(body, "instances", max_records=serving.settings.max_records)
+    _, predictions = await _score(serving, records)
+    return Reply(200, encode_json(V1Reply(predictions)))
+
+
+async def _score(serving: Serving, records: list[Any]) -> tuple[Route, list[Prediction]]:
+    route = _choose(serving, records)
+    encoded = _encode(route, records)
+    batcher, counts = serving.batcher(route)
+    scored = await batcher.score(encoded.rows)
+    if not np.isfinite(scored).all():
+        raise _unscorable(scored)
+    threshold = route.threshold
+    predictions = [
+        Prediction(
+            id=UNSET if customer is None else customer,
+            prediction_id=serving.next_prediction_id(),
+            probability=probability,
+            churn=probability >= threshold,
+            threshold=threshold,
+        )
+        for customer, probability in zip(encoded.ids, publish(scored), strict=True)
+    ]
+    churning = sum(prediction.churn for prediction in predictions)
+    counts.churn += churning
+    counts.stay += len(predictions) - churning
+    return route, predictions
+
+
+def _choose(serving: Serving, records: list[Any]) -> Route:
+    """By the first record's id: one revision answers a request, so that the reply's version holds for all of it."""
+    table = serving.table
+    id_column = table.routes[0].model.manifest.id
+    first = records[0]
+    customer = first.get(id_column) if id_column is not None and isinstance(first, dict) else None
+    return table.choose(customer if isinstance(customer, str | int) else None)
+
+
+def _encode(route: Route, records: list[Any]) -> EncodedRecords:
+    try:
+        return route.model.encoder.encode(records)
+    except InvalidRecordsError as error:
+        message = "the records do not fit the model's columns"
+        raise RequestError(422, "invalid_records", message, error.faults) from None
+
+
+def _unscorable(scored: Any) -> RequestError:
+    """Finite inputs can still overflow inside a graph; that is the record's doing and no failure of the server."""
+    rows = np.flatnonzero(~np.isfinite(scored))[:20]
+    faults = [Fault(int(row), "", "invalid", "the model gives no probability for these values") for row in rows]
+    return RequestError(422, "unscorable_records", "the model gives no probability for some records", faults)

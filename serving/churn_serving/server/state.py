@@ -1,0 +1,58 @@
+"""What the server's parts share: the routing table and whether the process is leaving. Nothing else changes."""
+
+import itertools
+import secrets
+from dataclasses import dataclass, field
+
+from churn_serving.batcher import Batcher
+from churn_serving.routing import Route, Table
+from churn_serving.server.metrics import Metrics, ModelMetrics
+from churn_serving.settings import Settings
+
+
+@dataclass
+class Serving:
+    """The process's state.
+
+    Attributes:
+        table: Read once per request, so that a request sees one table from start to end.
+        draining: Set by SIGTERM and never unset.
+    """
+
+    settings: Settings
+    table: Table
+    metrics: Metrics
+    draining: bool = False
+    _batchers: dict[str | None, tuple[Batcher, ModelMetrics]] = field(default_factory=dict)
+    _prediction_ids: "itertools.count[int]" = field(default_factory=itertools.count)
+    _process: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def __post_init__(self) -> None:
+        self.use(self.table)
+
+    @property
+    def ready(self) -> bool:
+        """Whether to send new traffic here. The models are loaded before anything listens."""
+        return not self.draining
+
+    def use(self, table: Table) -> None:
+        """Answer by this table from the next request on."""
+        for route in table.routes:
+            counts = self.metrics.model(table.name, route)
+            if route.revision not in self._batchers:
+                batcher = Batcher(
+                    route.model.scorer,
+                    width=len(route.model.manifest.features),
+                    max_rows=self.settings.batch_rows,
+                    observe=counts.observe,
+                )
+                self._batchers[route.revision] = (batcher, counts)
+        self.table = table
+
+    def batcher(self, route: Route) -> tuple[Batcher, ModelMetrics]:
+        """Where the route's rows are scored and counted."""
+        return self._batchers[route.revision]
+
+    def next_prediction_id(self) -> str:
+        """Unique among all processes: 16 random hex digits of this one, then a count."""
+        return f"{self._process}-{next(self._prediction_ids):x}"

@@ -1,0 +1,51 @@
+"""The model card: what the model is for people who did not train it."""
+
+from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest
+
+
+def build_card(manifest: Manifest) -> str:
+    """Markdown."""
+    metrics = manifest.metrics
+    ignored = ", ".join(f"`{name}`" for name in manifest.ignored) or "none"
+    features = "\n".join(_row(feature) for feature in manifest.features)
+    return f"""# {manifest.name} {manifest.version}
+
+Estimates how probable it is that a customer churns: that `{manifest.target}` is `{manifest.positive}`.
+Algorithm: {manifest.algorithm}, seed {manifest.seed}. A customer counts as churning from a probability of {manifest.threshold}.
+
+## How good it is
+On {metrics.holdout_rows:,} customers held back from training, chosen so that the share of churners ({metrics.churn_rate:.1%}) is the same
+in both parts; {metrics.train_rows:,} were used to train.
+
+| metric | value | says |
+|---|---|---|
+| AUC | {metrics.auc:.4f} | 0.5 is guessing, 1 is perfect ranking |
+| average precision | {metrics.average_precision:.4f} | {metrics.churn_rate:.4f} is guessing |
+| Brier score | {metrics.brier:.4f} | mean squared error of the probability; smaller is better |
+| lift in the top decile | {metrics.lift_top_decile:.2f} | churners among the tenth with the highest probability, times the average |
+
+## What it looks at
+| column | kind | may be missing | in training | typical |
+|---|---|---|---|---|
+{features}
+
+The id column: {f"`{manifest.id}`" if manifest.id else "none"}. Accepted and not scored: {ignored}.
+A value outside the training range is scored and counted; so is a category never seen, which counts as none of the known.
+
+## Where it comes from
+Training data: {manifest.data_digest}. {", ".join(f"{name} {version}" for name, version in manifest.libraries.items())}.
+"""
+
+
+def _row(feature: Feature) -> str:
+    match feature:
+        case Categorical():
+            seen = f"{len(feature.categories)}: " + ", ".join(feature.categories[:8])
+            seen += ", …" if len(feature.categories) > 8 else ""
+            typical = feature.typical
+        case Boolean():
+            seen, typical = "true, false", str(feature.typical).lower()
+        case _:
+            seen, typical = f"{feature.minimum:g} to {feature.maximum:g}", f"{feature.typical:g}"
+    cells = (feature.name, feature.__struct_config__.tag, "yes" if feature.nullable else "no", seen, typical)
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
