@@ -7,7 +7,7 @@ _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
 
 def create(root: str) -> None:
-    """Makes the group `root` where a kubelet looks for it: two kubelets in one would remove each other's pods."""
+    """Makes the group `root` for one kubelet: two in the same group would remove each other's pods."""
     for hierarchy in _hierarchies():
         (hierarchy / root).mkdir(exist_ok=True)
     if _unified():
@@ -38,4 +38,4 @@ def _unified() -> bool:
 def _hierarchies() -> list[Path]:
     if _unified():
         return [_MOUNT]
-    return [each for each in _MOUNT.iterdir() if each.name != "unified" and not each.is_symlink() and each.is_dir()]
+    return [each for each in _MOUNT.iterdir() if each.is_dir() and not each.is_symlink()]

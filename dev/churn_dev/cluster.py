@@ -1,17 +1,22 @@
 """The cluster that the demo and the tests use, whichever way this machine can have one.
 
-`CLUSTER` chooses: `existing` (the current kubeconfig), `kind` (Docker) or `local` (Linux, root). Without it, kind where a
-Docker engine answers, else local.
+`CLUSTER` chooses: `existing` (the current kubeconfig), `kind` (Docker) or `local` (Linux, root).
+Without it, kind where a Docker engine answers, else local.
 """
 
 import os
 from pathlib import Path
 from typing import Protocol
 
-from churn_dev import existing, kind, local
-from churn_dev.engine import docker_answers
+from churn_dev import existing, kind, local, tools
+from churn_dev.builder import docker_answers
 from churn_dev.errors import DevError
+from churn_dev.kubectl import Kubectl, KubectlError, condition
 from churn_dev.layout import check_name
+from churn_dev.local import LocalCluster
+
+GOOD = ("running", "Ready")
+"""States that nobody needs to look into."""
 
 _PROVIDERS = ("existing", "kind", "local")
 
@@ -36,6 +41,22 @@ class Cluster(Protocol):
 
     def load_image(self, name: str) -> None:
         """Brings an image from the builder's store to every node."""
+
+
+def prepare(nodes: int = 2) -> None:
+    """Installs and builds all that `up` needs, which it else does itself.
+
+    Raises:
+        MissingPrerequisite: the machine lacks something; the message says what to install.
+    """
+    match provider():
+        case "existing":
+            tools.paths(["kubectl", "helm"])
+        case "kind":
+            tools.paths(kind.PROGRAMS)
+        case _:
+            local.prepare(nodes)
+            tools.paths(["kubectl", "helm"])
 
 
 def up(name: str = "dev", nodes: int = 2) -> Cluster:
@@ -78,7 +99,7 @@ def find(name: str = "dev") -> Cluster:
 
 
 def down(name: str = "dev") -> None:
-    """Removes the cluster; one that is there no more is no error, and an existing one is not ours to remove."""
+    """Removes the cluster; one that is gone is no error, and an existing one is not ours to remove."""
     match provider():
         case "existing":
             return
@@ -98,5 +119,23 @@ def provider() -> str:
     if chosen in _PROVIDERS:
         return chosen
     if chosen:
-        raise DevError(f"CLUSTER={chosen} is not known: use one of {', '.join(_PROVIDERS)}, or leave it unset")
+        raise DevError(
+            f"CLUSTER={chosen} is not known: use one of {', '.join(_PROVIDERS)}, or leave it unset"
+        )
     return "kind" if docker_answers() else "local"
+
+
+def status(cluster: Cluster) -> dict[str, str]:
+    """State of each part, where they are ours to see, and of each node."""
+    parts = cluster.parts if isinstance(cluster, LocalCluster) else {}
+    states = {name: "running" if part.pid else "stopped" for name, part in parts.items()}
+    try:
+        nodes = Kubectl(cluster.kubeconfig).list("nodes")
+    except KubectlError as error:
+        return states | {"API": str(error).splitlines()[-1]}
+    ready = {each["metadata"]["name"]: condition(each, "Ready").get("status") == "True" for each in nodes}
+    return (
+        states
+        | {"API": "running"}
+        | {f"node {name}": "Ready" if good else "not Ready" for name, good in ready.items()}
+    )

@@ -7,6 +7,16 @@ from churn_dev.layout import CONTROL_PLANE, Layout
 from churn_dev.network import inside
 from churn_dev.parts import Part
 
+ADMISSION_PLUGINS = "NodeRestriction,OwnerReferencesPermissionEnforcement"
+"""Beside the default ones. The second refuses to block the deletion of what the writer may not finalise."""
+
+AUTOSCALING = {
+    "horizontal-pod-autoscaler-sync-period": "5s",
+    "horizontal-pod-autoscaler-initial-readiness-delay": "5s",
+    "horizontal-pod-autoscaler-cpu-initialization-period": "20s",
+}
+"""By default an autoscaler looks every 15 s and leaves young pods aside for minutes."""
+
 _ETCD = "http://127.0.0.1:2379"
 
 _AUDIT_POLICY = """\
@@ -37,7 +47,7 @@ def configure(layout: Layout) -> None:
 
 
 def parts(layout: Layout) -> dict[str, Part]:
-    """The parts by name, in the order in which they start; without nodes only what makes an API server whole."""
+    """The parts by name, in the order of their start; without nodes only what makes an API server whole."""
     arguments = {
         "etcd": _etcd(layout),
         "kube-apiserver": _api_server(layout),
@@ -86,8 +96,7 @@ def _api_server(layout: Layout) -> dict[str, object]:
         "service-account-signing-key-file": pki / "sa.key",
         "service-account-issuer": "https://kubernetes.default.svc",
         "authorization-mode": "Node,RBAC",
-        # The second refuses an ownerReference to a parent that the writer may not delete or finalise, as OpenShift does.
-        "enable-admission-plugins": "NodeRestriction,OwnerReferencesPermissionEnforcement",
+        "enable-admission-plugins": ADMISSION_PLUGINS,
         "allow-privileged": "true",
         "kubelet-client-certificate": pki / "admin.crt",
         "kubelet-client-key": pki / "admin.key",
@@ -107,19 +116,18 @@ def _api_server(layout: Layout) -> dict[str, object]:
 
 
 def _controller_manager(layout: Layout) -> dict[str, object]:
-    return _as_user(layout, "kube-controller-manager") | {
-        "service-account-private-key-file": layout.pki / "sa.key",
-        "root-ca-file": layout.pki / "ca.crt",
-        "use-service-account-credentials": "true",
-        "allocate-node-cidrs": "true",
-        "cluster-cidr": layout.pods,
-        "node-cidr-mask-size": 24,
-        "leader-elect": "false",
-        # By default an autoscaler looks every 15 s and leaves young pods aside for minutes.
-        "horizontal-pod-autoscaler-sync-period": "5s",
-        "horizontal-pod-autoscaler-initial-readiness-delay": "5s",
-        "horizontal-pod-autoscaler-cpu-initialization-period": "20s",
-    }
+    return (
+        _as_user(layout, "kube-controller-manager")
+        | {
+            "service-account-private-key-file": layout.pki / "sa.key",
+            "root-ca-file": layout.pki / "ca.crt",
+            "use-service-account-credentials": "true",
+            # Each node's CNI configuration names its pods' range, as the routes need it.
+            "allocate-node-cidrs": "false",
+            "leader-elect": "false",
+        }
+        | AUTOSCALING
+    )
 
 
 def _metrics_server(layout: Layout) -> dict[str, object]:

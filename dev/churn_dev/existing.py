@@ -37,7 +37,9 @@ class ExistingCluster:
             "config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}"
         )
         url = urlsplit(server)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # connecting a datagram socket sends nothing
+        with socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM
+        ) as probe:  # connecting a datagram socket sends nothing
             probe.connect((url.hostname, url.port or 443))
             address: str = probe.getsockname()[0]
         return address

@@ -8,12 +8,12 @@ import yaml
 
 from churn_dev import tools
 from churn_dev.console import step
+from churn_dev.control_plane import AUTOSCALING
 from churn_dev.errors import DevError
 from churn_dev.kubectl import Kubectl
 from churn_dev.paths import cache_dir
 
-_NODE_IMAGE = "kindest/node:v1.36.3"
-_AUDIT_DIRECTORY = "/var/log/kubernetes"
+PROGRAMS = ("kubectl", "helm", "kind")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,17 @@ def up(name: str, nodes: int) -> KindCluster:
         with step(f"starting cluster {name} with kind"):
             config = yaml.safe_dump(configuration(nodes))
             kubeconfig = str(_kubeconfig(name))
-            _kind("create", "cluster", "--name", name, "--kubeconfig", kubeconfig, "--wait=180s", "--config=-", stdin=config)
+            _kind(
+                "create",
+                "cluster",
+                "--name",
+                name,
+                "--kubeconfig",
+                kubeconfig,
+                "--wait=180s",
+                "--config=-",
+                stdin=config,
+            )
     Kubectl(_kubeconfig(name)).run("get", "--raw=/readyz")
     return KindCluster(name)
 
@@ -65,22 +75,22 @@ def down(name: str) -> None:
 
 
 def configuration(nodes: int) -> dict[str, object]:
-    """What kind is to make: one control plane and that many workers, autoscalers as quick as the local cluster's."""
-    arguments = {
-        "horizontal-pod-autoscaler-sync-period": "5s",
-        "horizontal-pod-autoscaler-initial-readiness-delay": "5s",
-        "horizontal-pod-autoscaler-cpu-initialization-period": "20s",
-    }
+    """What kind is to make: a control plane, that many workers, autoscalers as quick as the local cluster's.
+
+    The nodes' image is the one that the pinned kind names, by digest.
+    """
     patch = {
         "kind": "ClusterConfiguration",
-        "apiServer": {"extraArgs": {"enable-admission-plugins": "NodeRestriction,OwnerReferencesPermissionEnforcement"}},
-        "controllerManager": {"extraArgs": arguments},
+        "apiServer": {
+            "extraArgs": {"enable-admission-plugins": "NodeRestriction,OwnerReferencesPermissionEnforcement"}
+        },
+        "controllerManager": {"extraArgs": AUTOSCALING},
     }
     roles = ["control-plane", *["worker"] * nodes]
     return {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
-        "nodes": [{"role": role, "image": _NODE_IMAGE} for role in roles],
+        "nodes": [{"role": role} for role in roles],
         "kubeadmConfigPatches": [yaml.safe_dump(patch)],
     }
 

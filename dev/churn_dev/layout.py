@@ -96,7 +96,7 @@ class Layout:
         return f"churn{self.index}"
 
     def link(self, place: str) -> str:
-        """The host's end of the cable; a link's name has at most 15 characters, so the index stands for the name."""
+        """The host's end of the cable; links have at most 15 characters, so the index stands for the name."""
         return f"churn{self.index}-{place}"
 
     def cgroup(self, node: str) -> str:
@@ -111,7 +111,9 @@ def check_name(name: str) -> None:
         DevError: it cannot.
     """
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?", name):
-        raise DevError(f"cluster name {name!r}: use up to 20 lower-case letters, digits and dashes, a letter first")
+        raise DevError(
+            f"cluster name {name!r}: use up to 20 lower-case letters, digits and dashes, a letter first"
+        )
 
 
 def free_index(taken: Collection[int], routed: Iterable[IPv4Network]) -> int:
@@ -126,7 +128,9 @@ def free_index(taken: Collection[int], routed: Iterable[IPv4Network]) -> int:
         ranges = (plan.network, plan.pods, plan.services)
         if index not in taken and not any(each.overlaps(route) for each in ranges for route in in_use):
             return index
-    raise DevError("no free addresses for another cluster: remove one with `churn-dev cluster down --name NAME`")
+    raise DevError(
+        "no free addresses for another cluster: remove one with `churn-dev cluster down --name NAME`"
+    )
 
 
 def _number(node: str) -> int:

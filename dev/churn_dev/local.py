@@ -8,20 +8,26 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from churn_dev import cgroups, control_plane, images, network, node, packages, pki, tools
 from churn_dev.console import step
 from churn_dev.errors import DevError, MissingPrerequisite
-from churn_dev.kubectl import Kubectl, KubectlError, wait_until
+from churn_dev.kubectl import Kubectl, KubectlError, condition, wait_until
 from churn_dev.layout import Layout, free_index
+from churn_dev.metrics_api import metrics_api
 from churn_dev.parts import Part
 from churn_dev.paths import STATE, locked
 
-_API_PROGRAMS = ("ip", "nsenter", "unshare", "setsid", "sysctl")
-_NODE_PROGRAMS = (*_API_PROGRAMS, "bash", "runc", "nft", "iptables", "conntrack", "buildah")
-_API_FAMILIES = ("kubernetes", "etcd")
-_NODE_FAMILIES = (*_API_FAMILIES, "containerd", "cni", "metrics-server", "coredns")
+_API_COMMANDS = ("ip", "nsenter", "unshare", "setsid", "sysctl")
+_NODE_COMMANDS = (*_API_COMMANDS, "bash", "runc", "nft", "iptables", "conntrack", "buildah", "debootstrap")
+_API_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+_NODE_TOOLS = (
+    *(*_API_TOOLS, "kube-scheduler", "kube-proxy", "kubelet"),
+    *("containerd", "containerd-shim-runc-v2", "ctr", "bridge", "loopback", "host-local", "portmap"),
+    *("metrics-server", "coredns", "pause"),
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,22 @@ def find(name: str) -> LocalCluster | None:
     return LocalCluster(Layout(name, record["index"], record["nodes"]))
 
 
+def prepare(nodes: int) -> None:
+    """Installs what a cluster with or without nodes needs.
+
+    Raises:
+        MissingPrerequisite: the machine lacks something.
+    """
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        raise MissingPrerequisite(
+            "no cluster can be made here: start Docker, or be root on Linux, or set CLUSTER=existing"
+        )
+    packages.ensure(_NODE_COMMANDS if nodes else _API_COMMANDS)
+    tools.paths(_NODE_TOOLS if nodes else _API_TOOLS)
+    if nodes:
+        images.pause()
+
+
 def up(name: str, nodes: int) -> LocalCluster:
     """Brings the cluster up, or what is missing of it.
 
@@ -102,15 +124,13 @@ def up(name: str, nodes: int) -> LocalCluster:
         DevError: it stands with another number of nodes, or a part ends as it starts.
         MissingPrerequisite: the machine lacks something.
     """
-    _require_machine()
-    packages.ensure(_NODE_PROGRAMS if nodes else _API_PROGRAMS)
-    for family in _NODE_FAMILIES if nodes else _API_FAMILIES:
-        tools.install(tools.family(family))
+    prepare(nodes)
     with locked(STATE / f"{name}.lock"):
         cluster = find(name)
         if cluster and cluster.nodes != nodes:
             raise DevError(
-                f"cluster {name} has {cluster.nodes} nodes, not {nodes}: `churn-dev cluster down --name {name}` first"
+                f"cluster {name} has {cluster.nodes} nodes, not {nodes}:"
+                f" `churn-dev cluster down --name {name}` first"
             )
         if cluster and _prepared(cluster.layout).exists() and network.connected(cluster.layout):
             _start(cluster.layout)
@@ -132,17 +152,12 @@ def down(name: str) -> None:
                 _remove(cluster.layout)
 
 
-def _require_machine() -> None:
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        raise MissingPrerequisite(
-            "no cluster can be made here: start Docker, or be root on Linux, or set CLUSTER=existing for the current kubeconfig"
-        )
-
-
 def _reserve(name: str, nodes: int) -> Layout:
     with locked(STATE / "index.lock"):
         others = [find(each.parent.name) for each in STATE.glob("*/cluster.json")]
-        layout = Layout(name, free_index([each.layout.index for each in others if each], network.routed()), nodes)
+        layout = Layout(
+            name, free_index([each.layout.index for each in others if each], network.routed()), nodes
+        )
         for directory in ("log", "pids"):
             (layout.directory / directory).mkdir(parents=True)
         _record(name).write_text(json.dumps({"index": layout.index, "nodes": nodes}))
@@ -167,14 +182,14 @@ def _start(layout: Layout) -> None:
     # The others end at once where they find the API server without its roles.
     wait_until(lambda: _ready(parts["kube-apiserver"], kubectl), "the API server to be ready", seconds=120)
     if layout.nodes:
-        kubectl.apply(*_metrics_api(layout))
+        kubectl.within("kube-system").apply(*metrics_api(layout))
     for part in parts.values():
         part.start()
     _each(lambda each: _start_node(layout, each), layout.node_names)
     # Pods are refused until their namespace has its service account.
     wait_until(lambda: kubectl.get("serviceaccount", "default"), "the controllers to work", seconds=60)
     for each in layout.node_names:
-        wait_until(lambda each=each: _node_ready(kubectl, each), f"{each} to be Ready", seconds=120)
+        wait_until(partial(_node_ready, kubectl, each), f"{each} to be Ready", seconds=120)
     for part in LocalCluster(layout).parts.values():
         part.require()
 
@@ -193,7 +208,8 @@ def _start_node(layout: Layout, name: str) -> None:
 def _import(layout: Layout, name: str, archive: images.Archive) -> None:
     present = node.ctr(layout, name, "images", "list", f"name=={archive.name}").splitlines()
     if not any(archive.digest in line for line in present):
-        node.ctr(layout, name, "images", "import", "--digests", str(archive.path))
+        node.ctr(layout, name, "images", "import", str(archive.path))
+        node.ctr(layout, name, "images", "tag", "--force", archive.name, archive.by_digest)
 
 
 def _remove(layout: Layout) -> None:
@@ -201,7 +217,11 @@ def _remove(layout: Layout) -> None:
         part.stop()
     network.disconnect(layout)
     for each in layout.node_names:
-        wait_until(lambda each=each: cgroups.remove(layout.cgroup(each)), f"the processes of {each} to end", seconds=60)
+        wait_until(
+            partial(cgroups.remove, layout.cgroup(each)),
+            f"the processes of {each} to end",
+            seconds=60,
+        )
     shutil.rmtree(layout.directory)
 
 
@@ -219,39 +239,7 @@ def _ready(api_server: Part, kubectl: Kubectl) -> bool:
 
 
 def _node_ready(kubectl: Kubectl, name: str) -> bool:
-    found = kubectl.get("node", name) or {}
-    conditions = found.get("status", {}).get("conditions", [])
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
-def _metrics_api(layout: Layout) -> list[dict[str, object]]:
-    """Leads the metrics API to metrics-server, which is no pod: a Service without selector."""
-    labels = {"kubernetes.io/service-name": "metrics-server"}
-    service = {"name": "metrics-server", "namespace": "kube-system"}
-    return [
-        {"apiVersion": "v1", "kind": "Service", "metadata": service, "spec": {"ports": [{"port": 443, "targetPort": 4443}]}},
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": service | {"labels": labels},
-            "addressType": "IPv4",
-            "ports": [{"port": 4443, "name": ""}],
-            "endpoints": [{"addresses": [str(layout.control_plane_address)], "conditions": {"ready": True}}],
-        },
-        {
-            "apiVersion": "apiregistration.k8s.io/v1",
-            "kind": "APIService",
-            "metadata": {"name": "v1beta1.metrics.k8s.io"},
-            "spec": {
-                "group": "metrics.k8s.io",
-                "version": "v1beta1",
-                "groupPriorityMinimum": 100,
-                "versionPriority": 100,
-                "insecureSkipTLSVerify": True,
-                "service": service,
-            },
-        },
-    ]  # fmt: skip
+    return condition(kubectl.get("node", name), "Ready").get("status") == "True"
 
 
 def _record(name: str) -> Path:

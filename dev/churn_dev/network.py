@@ -27,11 +27,13 @@ def connect(layout: Layout) -> None:
 
 def disconnect(layout: Layout) -> None:
     """Removes them; what is gone already is no error. Routes go with their links."""
-    for place in layout.places:
-        if (_NAMESPACES / layout.namespace(place)).exists():
-            _ip("netns", "delete", layout.namespace(place))
-        _delete_link(layout.link(place))
-    _delete_link(layout.bridge)
+    # Links first: those of a namespace vanish some time after it, perhaps between our look and our delete.
+    for link in [*map(layout.link, layout.places), layout.bridge]:
+        if Path("/sys/class/net", link).exists():
+            _ip("link", "delete", link)
+    for namespace in map(layout.namespace, layout.places):
+        if (_NAMESPACES / namespace).exists():
+            _ip("netns", "delete", namespace)
 
 
 def connected(layout: Layout) -> bool:
@@ -60,7 +62,15 @@ def _connect_place(layout: Layout, place: str) -> None:
     _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace)
     _ip("link", "set", link, "master", layout.bridge, "up")
     _ip("-n", namespace, "link", "set", "lo", "up")
-    _ip("-n", namespace, "address", "add", f"{layout.address(place)}/{layout.network.prefixlen}", "dev", "eth0")
+    _ip(
+        "-n",
+        namespace,
+        "address",
+        "add",
+        f"{layout.address(place)}/{layout.network.prefixlen}",
+        "dev",
+        "eth0",
+    )
     _ip("-n", namespace, "link", "set", "eth0", "up")
     _ip("-n", namespace, "route", "add", "default", "via", str(layout.host_address))
     subprocess.run(inside(layout, place, "sysctl", "-qw", "net.ipv4.ip_forward=1"), check=True)
@@ -71,11 +81,6 @@ def _route(layout: Layout, target: str, node: str, places: list[str]) -> None:
     _ip("route", "replace", target, *via)
     for place in places:
         _ip("-n", layout.namespace(place), "route", "add", target, *via)
-
-
-def _delete_link(link: str) -> None:
-    if Path("/sys/class/net", link).exists():
-        _ip("link", "delete", link)
 
 
 def _ip(*arguments: str) -> str:

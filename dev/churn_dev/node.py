@@ -8,15 +8,14 @@ from pathlib import Path
 import yaml
 
 from churn_dev import cgroups, tools
+from churn_dev.images import PAUSE
 from churn_dev.kubectl import wait_until
 from churn_dev.layout import Layout
 from churn_dev.network import inside
 from churn_dev.parts import Part
 
-PAUSE_IMAGE = "localhost/pause:dev"
-
-# Process 1 of the node. /run is its own: what pods leave there (network namespaces, shims' sockets) dies with it.
-# bash, because it reaps the orphans that come to process 1.
+# Process 1 of the node. /run is its own: what pods leave there (network namespaces, sockets of shims) dies
+# with it. bash, because it reaps the orphans that come to process 1.
 _INIT = "mount -t tmpfs node /run && while :; do sleep 86400 & wait $!; done"
 
 _CONTAINERD = """\
@@ -42,7 +41,7 @@ state = "/run/containerd"
 
 
 def socket(layout: Layout, node: str) -> Path:
-    """containerd's socket."""
+    """Where containerd listens."""
     return layout.node_directory(node) / "containerd.sock"
 
 
@@ -59,7 +58,15 @@ def configure(layout: Layout, node: str) -> None:
 def parts(layout: Layout, node: str) -> dict[str, Part]:
     """The parts by name, in the order in which they start; the first holds the namespaces and ends all."""
     directory = layout.node_directory(node)
-    unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private")
+    unshare = (
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--propagation=private",
+    )
     holder = Part(node, inside(layout, node, *unshare, "bash", "-c", _INIT), layout.directory)
     kubelet = (
         str(tools.path("kubelet")),
@@ -116,11 +123,11 @@ def pod_network(layout: Layout, node: str) -> dict[str, object]:
 
 
 def containerd_config(layout: Layout, node: str) -> str:
-    """containerd's configuration, TOML."""
+    """The configuration file of containerd, in TOML."""
     return _CONTAINERD.format(
         directory=layout.node_directory(node),
         socket=socket(layout, node),
-        pause=PAUSE_IMAGE,
+        pause=PAUSE,
         cni=tools.path("bridge").parent,
     )
 

@@ -40,7 +40,9 @@ def ensure(programs: Iterable[str]) -> None:
     lacking = missing(programs)
     if not lacking:
         return
-    by_hand = MissingPrerequisite(f"missing: {', '.join(lacking)}; install with: apt-get install {' '.join(lacking)}")
+    by_hand = MissingPrerequisite(
+        f"missing: {', '.join(lacking)}; install with: apt-get install {' '.join(lacking)}"
+    )
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise by_hand
     with step(f"installing {', '.join(lacking)}"):

@@ -65,13 +65,13 @@ class Part:
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Sends the signal to the whole session and waits until it is gone.
 
-        Killed by default: asked politely, an API server takes up to a minute, and nothing here needs a graceful end.
+        Killed by default: asked politely, an API server takes up to a minute, and nothing here needs that.
         """
         self.signal(how)
         wait_until(lambda: self.pid is None, f"{self.name} to end", seconds=60)
 
     def signal(self, which: signal.Signals) -> None:
-        """Sends a signal, for example SIGSTOP and SIGCONT, to the whole session; none where it does not run."""
+        """Sends a signal, for example SIGSTOP or SIGCONT, to the whole session, where it runs."""
         if (pid := self.pid) is not None:
             os.killpg(pid, which)
 

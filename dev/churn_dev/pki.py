@@ -1,7 +1,7 @@
 """Certificates and kubeconfigs of one local cluster, made anew for each."""
 
 import base64
-import datetime
+import datetime as dt
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from churn_dev.layout import CONTROL_PLANE, Layout
 
-_LIFETIME = datetime.timedelta(days=365)
+_LIFETIME = dt.timedelta(days=365)
 _MASTERS = "system:masters"
 _NODES = "system:nodes"
 
@@ -30,7 +30,9 @@ def issue(layout: Layout) -> None:
     authority.issue("apiserver", "kube-apiserver", names=service_names, addresses=api_server)
     authority.issue("front-proxy", "front-proxy")
     users = {"admin": ("admin", _MASTERS)}
-    users |= {part: (f"system:{part}", "") for part in ("kube-controller-manager", "kube-scheduler", "kube-proxy")}
+    users |= {
+        part: (f"system:{part}", "") for part in ("kube-controller-manager", "kube-scheduler", "kube-proxy")
+    }
     users |= {node: (f"system:node:{node}", _NODES) for node in layout.node_names}
     for user, (common_name, organisation) in users.items():
         addresses = [layout.address(user)] if organisation == _NODES else []
@@ -47,8 +49,9 @@ class _Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("ca")
         usage = x509.KeyUsage(
-            digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-            key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+            key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False,
+            key_encipherment=False, data_encipherment=False, key_agreement=False,
+            encipher_only=False, decipher_only=False,
         )  # fmt: skip
         certificate = (
             self._builder(self._name, self._key)
@@ -79,14 +82,14 @@ class _Authority:
         _write_private(self._directory / f"{file}.key", _pem(key))
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_before(now - dt.timedelta(hours=1))
             .not_valid_after(now + _LIFETIME)
         )
 

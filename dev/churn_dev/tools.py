@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,24 +45,21 @@ class Family:
     name: str
     go_mod: str
     go_sum: str
-
-    @property
-    def packages(self) -> list[str]:
-        """Main packages, as the go.mod's `tool` lines name them."""
-        return _TOOL.findall(self.go_mod)
+    sources: str = ""
 
     @property
     def programs(self) -> dict[str, str]:
-        """Names of the programs, each with the name that `go build` gives it."""
-        built = {package: re.sub(r"/v\d+$", "", package).rpartition("/")[2] for package in self.packages}
-        return {_PROGRAM_NAMES.get(package, name): name for package, name in built.items()}
+        """Main packages of the go.mod's `tool` lines, by the program's name."""
+        packages: list[str] = _TOOL.findall(self.go_mod)
+        return {_PROGRAM_NAMES.get(package, _built_name(package)): package for package in packages}
 
     @property
     def version(self) -> str:
-        """Version of the module that holds the first program, as `v1.2.3`."""
-        program = self.packages[0]
+        """Version of the first program's module, as `v1.2.3`; `v0.0.0` where it lies beside the go.mod."""
+        program = next(iter(self.programs.values()))
         required: list[tuple[str, str]] = _REQUIREMENT.findall(self.go_mod)
-        return next(version for module, version in required if f"{program}/".startswith(f"{module}/"))
+        owners = (version for module, version in required if f"{program}/".startswith(f"{module}/"))
+        return next(owners, "v0.0.0")
 
     @property
     def build_flags(self) -> list[str]:
@@ -78,8 +76,13 @@ class Family:
 
     @property
     def key(self) -> str:
-        """Hash of all that decides the programs: go.mod, go.sum and the flags."""
-        parts = [self.go_mod, self.go_sum, json.dumps(self.build_flags)]
+        """Hash of all that decides the programs: go.mod, go.sum, flags and sources beside the go.mod."""
+        parts = [
+            self.go_mod,
+            self.go_sum,
+            json.dumps(self.build_flags),
+            *([self.sources] if self.sources else []),
+        ]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     @property
@@ -89,9 +92,10 @@ class Family:
 
 
 def family(name: str) -> Family:
-    """Read one family's go.mod and go.sum."""
-    sources = TOOL_SOURCES / name
-    return Family(name, (sources / "go.mod").read_text(), (sources / "go.sum").read_text())
+    """Read one family's go.mod, go.sum and sources."""
+    folder = TOOL_SOURCES / name
+    sources = "".join(file.read_text() for file in sorted(folder.glob("*.go")))
+    return Family(name, (folder / "go.mod").read_text(), (folder / "go.sum").read_text(), sources)
 
 
 def families() -> list[Family]:
@@ -105,39 +109,57 @@ def path(name: str) -> Path:
     Raises:
         DevError: no family has a program of that name, or the build failed.
     """
+    (found,) = paths([name])
+    return found
+
+
+def paths(names: Iterable[str]) -> list[Path]:
+    """Paths of several programs; those of one family are built together, which shares the work."""
     owners = {program: each for each in families() for program in each.programs}
-    if name not in owners:
-        raise DevError(f"no tool is called {name}; there are {', '.join(sorted(owners))}")
-    return install(owners[name]) / name
+    wanted = list(names)
+    if unknown := [name for name in wanted if name not in owners]:
+        raise DevError(f"no tool is called {unknown[0]}; there are {', '.join(sorted(owners))}")
+    for each in dict.fromkeys(owners[name] for name in wanted):
+        _install(each, [name for name in wanted if owners[name] == each])
+    return [owners[name].directory / name for name in wanted]
 
 
-def install(wanted: Family) -> Path:
-    """The directory of the family's programs, built first where the cache has it not.
-
-    Raises:
-        DevError: the build failed; names the log.
-    """
-    with locked(wanted.directory.with_name(f"{wanted.name}.lock")):
-        if not wanted.directory.exists():
-            with step(f"building {wanted.name} {wanted.version}"):
-                _build(wanted)
-    return wanted.directory
+def _install(wanted: Family, names: list[str]) -> None:
+    if all((wanted.directory / name).exists() for name in names):
+        return
+    with locked(wanted.directory.with_suffix(".lock")):
+        missing = [name for name in names if not (wanted.directory / name).exists()]
+        if missing:
+            with step(f"building {wanted.name} {wanted.version}: {', '.join(missing)}"):
+                _build(wanted, missing)
 
 
-def _build(wanted: Family) -> None:
+def _build(wanted: Family, names: list[str]) -> None:
     go = golang.program(at_least=_GO.findall(wanted.go_mod)[0])
-    partial = wanted.directory.with_name(f"{wanted.directory.name}.partial")
-    log = partial.with_suffix(".log")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
-    command = [str(go), "build", "-C", str(TOOL_SOURCES / wanted.name), "-mod=readonly", "-o", f"{partial}/"]
-    with log.open("w") as output:
+    wanted.directory.mkdir(parents=True, exist_ok=True)
+    log = wanted.directory / "build.log"
+    with tempfile.TemporaryDirectory(dir=wanted.directory) as partial, log.open("w") as output:
+        command = [
+            str(go),
+            "build",
+            "-C",
+            str(TOOL_SOURCES / wanted.name),
+            "-mod=readonly",
+            "-o",
+            f"{partial}/",
+        ]
+        packages = [wanted.programs[name] for name in names]
         done = subprocess.run(
-            [*command, *wanted.build_flags, "tool"], env=environment, stdout=output, stderr=output, check=False
-        )
-    if done.returncode != 0:
-        raise DevError(f"{wanted.name} {wanted.version} does not build: see {log}")
-    for name, built in wanted.programs.items():
-        (partial / built).rename(partial / name)
-    partial.rename(wanted.directory)
+            [*command, *wanted.build_flags, *packages],
+            env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"},
+            stdout=output, stderr=output, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise DevError(f"{wanted.name} {wanted.version} does not build: see {log}")
+        for name in names:
+            Path(partial, _built_name(wanted.programs[name])).rename(wanted.directory / name)
+
+
+def _built_name(package: str) -> str:
+    """What `go build` calls the program: the last part of its path, the major version aside."""
+    return re.sub(r"/v\d+$", "", package).rpartition("/")[2]

@@ -1,0 +1,120 @@
+"""The command `churn-dev`. Results go to standard output, progress and errors to standard error."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from churn_dev import cluster as clusters
+from churn_dev import images, tools
+from churn_dev.console import step
+from churn_dev.errors import DevError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="What a contributor's machine needs.",
+)
+cluster = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The local cluster.")
+app.add_typer(cluster, name="cluster")
+
+Name = Annotated[str, typer.Option(help="Which cluster: several can run at once.")]
+Nodes = Annotated[int, typer.Option(min=0, max=9, help="How many nodes; 0 is an API server alone.")]
+
+
+@cluster.command("up")
+def cluster_up(name: Name = "dev", nodes: Nodes = 2) -> None:
+    """Bring the cluster up, or what is missing of it."""
+    with _one_line_errors():
+        _print_use(clusters.up(name, nodes))
+
+
+@cluster.command("down")
+def cluster_down(name: Name = "dev") -> None:
+    """Remove the cluster and all that belongs to it."""
+    with _one_line_errors():
+        clusters.down(name)
+
+
+@cluster.command("status")
+def cluster_status(name: Name = "dev") -> None:
+    """Show what runs; exit 1 where something does not."""
+    with _one_line_errors():
+        found = clusters.find(name)
+        rows = clusters.status(found)
+    table = Table("part", "state", box=None)
+    for part, state in rows.items():
+        table.add_row(part, state)
+    Console(soft_wrap=True).print(table)
+    if any(state not in clusters.GOOD for state in rows.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def kubeconfig(name: Name = "dev") -> None:
+    """Print the path of the cluster's kubeconfig."""
+    with _one_line_errors():
+        print(clusters.find(name).kubeconfig)
+
+
+@app.command("load-image")
+def load_image(
+    image: Annotated[str, typer.Argument(help="Full name with its tag, as the builder's store has it.")],
+    name: Name = "dev",
+) -> None:
+    """Bring an image from the builder's store to every node."""
+    with _one_line_errors(), step(f"loading {image}"):
+        clusters.find(name).load_image(image)
+
+
+@app.command("build-images")
+def build_images(
+    bundle: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR", help="Also a model image NAME of the bundle in DIR; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Build the product's images where what goes into them changed, and model images; print their names."""
+    with _one_line_errors():
+        pairs = [_bundle(each) for each in bundle or []]
+        for image in images.build_product():
+            print(image)
+        for image, directory in pairs:
+            images.build_bundle(image, directory)
+            print(image)
+
+
+@app.command("tools")
+def tool(names: Annotated[list[str], typer.Argument(help="Programs, for example kubectl or helm.")]) -> None:
+    """Print the path of each pinned tool, building it first where it is missing."""
+    with _one_line_errors():
+        for path in tools.paths(names):
+            print(path)
+
+
+def _bundle(argument: str) -> tuple[str, Path]:
+    image, _, directory = argument.partition("=")
+    if not image or not Path(directory, "SHA256SUMS").is_file():
+        raise DevError(f"--bundle {argument}: write NAME=DIR, where DIR holds a bundle with its SHA256SUMS")
+    return image, Path(directory)
+
+
+def _print_use(found: clusters.Cluster) -> None:
+    print(f"export KUBECONFIG={found.kubeconfig}")
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except DevError as error:
+        print(f"churn-dev: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
