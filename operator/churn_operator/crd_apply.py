@@ -47,7 +47,7 @@ def main(file: Path) -> None:
     try:
         asyncio.run(apply(crd))
     except client.ApiException as error:
-        sys.exit(f"CRD {name} not applied: {error.status} {error.reason}: {error.body}")
+        sys.exit(f"CRD {name} not applied: {error.status} {error.reason}: {str(error.body).strip()}")
     except (aiohttp.ClientError, TimeoutError) as error:
         sys.exit(f"CRD {name} not applied: the API server does not answer: {error}")
     print(f"CRD {name} applied")

@@ -1,0 +1,115 @@
+"""What operator, server, chart and images agree on: each side says it once, here they are compared."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from churn_dev.generate import CHART, ROOT, SAMPLES
+from churn_dev.kubectl import Object
+from churn_operator import names
+from churn_operator.api.conditions import CONTAINER_REASONS
+from churn_operator.settings import PREFIX, Settings
+from churn_serving import errors as serving_errors
+from churn_serving import settings as serving_settings
+
+Render = Callable[..., list[Object]]
+
+SERVING = serving_settings.Settings()
+OPERATOR = Settings()
+EVERYTHING = CHART / "ci/everything-values.yaml"
+
+
+def operator_pod(objects: list[Object]):
+    (deployment,) = [obj for obj in objects if obj["kind"] == "Deployment"]
+    return deployment["spec"]["template"]["spec"]
+
+
+class TestOperatorAndServer:
+    def test_ports(self):
+        assert (SERVING.port, SERVING.metrics_port) == (names.HTTP_PORT, names.METRICS_PORT)
+
+    def test_where_the_bundles_lie(self):
+        assert Path(names.MODELS_DIR) == SERVING.models_dir
+
+    def test_reasons_of_a_container_that_failed(self):
+        errors = [serving_errors.ChurnServingError]
+        for error in errors:
+            errors.extend(error.__subclasses__())
+        said_by_serve_and_fetch = {error.reason for error in errors} - {"ChurnServing", "Bundle", "Data"}
+        assert said_by_serve_and_fetch == {str(reason) for reason in CONTAINER_REASONS}
+
+    def test_the_server_ends_before_the_pod_is_killed(self):
+        assert OPERATOR.pre_stop_seconds + SERVING.deadline_seconds < OPERATOR.grace_period_seconds
+
+
+class TestChartAndOperator:
+    def test_every_variable_is_a_setting(self, render: Render):
+        variables = {
+            variable["name"] for variable in operator_pod(render(EVERYTHING))["containers"][0]["env"]
+        }
+        known = {PREFIX + field.upper() for field in Settings.model_fields}
+        assert variables - known == set()
+        assert len(variables) > 4
+
+    def test_what_the_chart_sets_by_default_the_operator_accepts(
+        self, render: Render, monkeypatch: pytest.MonkeyPatch
+    ):
+        for variable in operator_pod(render(EVERYTHING))["containers"][0]["env"]:
+            monkeypatch.setenv(variable["name"], variable["value"])
+        settings = Settings()
+        assert settings.serving_image == "registry.example/churn-serving@sha256:" + "0" * 64
+        assert settings.metrics_namespaces == ("monitoring",)
+        assert settings.store_ports == (443, 9000)
+        assert settings.workers == 4
+
+    def test_ports_and_probes(self, render: Render):
+        (container,) = operator_pod(render())["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports == {"health": OPERATOR.health_port, "metrics": OPERATOR.metrics_port}
+        assert container["livenessProbe"]["httpGet"] == {"path": names.LIVEZ, "port": "health"}
+        assert container["readinessProbe"]["httpGet"] == {"path": names.READYZ, "port": "health"}
+
+    def test_the_log_level_is_the_operators_default(self):
+        assert yaml.safe_load((CHART / "values.yaml").read_text())["logLevel"] == OPERATOR.log_level
+
+    def test_the_serving_image_is_the_operators_default(self, render: Render):
+        variables = {each["name"]: each for each in operator_pod(render())["containers"][0]["env"]}
+        assert variables[f"{PREFIX}SERVING_IMAGE"]["value"] == OPERATOR.serving_image
+
+
+class TestVersions:
+    CHART = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    def test_chart_and_packages_are_of_one_version(self):
+        version = self.CHART["appVersion"]
+        for member in ("operator", "serving"):
+            assert f'\nversion = "{version}"\n' in (ROOT / member / "pyproject.toml").read_text()
+            assert f"\nARG VERSION={version}\n" in (ROOT / f"Dockerfile.{member}").read_text()
+
+    def test_samples_run_in_the_serving_image_of_the_chart(self):
+        images = set(
+            re.findall(r"image: (\S+churn-serving\S+)", "".join(map(Path.read_text, SAMPLES.glob("*.yaml"))))
+        )
+        assert images == {OPERATOR.serving_image}
+
+
+def test_the_samples_pin_the_bundle_that_lies_beside_them():
+    import hashlib
+
+    digest = "sha256:" + hashlib.sha256((SAMPLES / "bundle/SHA256SUMS").read_bytes()).hexdigest()
+    samples = [obj for path in SAMPLES.glob("*.yaml") for obj in yaml.safe_load_all(path.read_text())]
+    models = [obj["spec"]["model"] for obj in samples if obj["kind"] == "ChurnModel"]
+    assert len(models) == 3
+    assert {model["digest"] for model in models} == {digest}
+
+
+def test_the_values_schema_is_one_that_helm_3_reads():
+    """Helm before 3.18 knows draft 7 and nothing later."""
+    assert (
+        json.loads((CHART / "values.schema.json").read_text())["$schema"]
+        == "http://json-schema.org/draft-07/schema#"
+    )
