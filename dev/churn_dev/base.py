@@ -10,9 +10,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from churn_dev import builder, packages
+from churn_dev import builder, packages, programs
 from churn_dev.console import step
-from churn_dev.errors import DevError
 from churn_dev.paths import cache_dir, locked
 
 NAME = "docker.io/library/python:3.13-slim-trixie"
@@ -72,10 +71,12 @@ def _root_archive() -> Path:
             tempfile.TemporaryDirectory(dir=cache_dir()) as directory,
         ):
             root = Path(directory, "root")
-            _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root), *_mirror())
+            programs.output(
+                "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root), *_mirror()
+            )
             _adapt(root)
             partial = archive.with_suffix(".partial")
-            _run(
+            programs.output(
                 "tar",
                 "--create",
                 f"--file={partial}",
@@ -111,10 +112,3 @@ def _mirror() -> list[str]:
     command = ["apt-get", "indextargets", "--format=$(SITE)", "Created-By: Packages", "Label: Debian"]
     sites = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     return sites[:1]
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        raise DevError(f"{command[0]} failed: {lines[-1] if lines else 'no message'}")

@@ -2,10 +2,11 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from churn_dev import programs
 from churn_dev.errors import DevError
 
 _INPUTS = "dev.churnops.inputs"
@@ -38,7 +39,7 @@ def build(
     """
     options = [f"--build-arg={key}={value}" for key, value in (arguments or {}).items()]
     options += [f"--tag={name}", f"--label={_INPUTS}={inputs}", "--file=-", str(context)]
-    _run([*_build_command(), *options], stdin=dockerfile)
+    programs.output(*_build_command(), *options, stdin=dockerfile)
 
 
 def built_from(name: str) -> str | None:
@@ -63,9 +64,11 @@ def image_id(name: str) -> str:
 def save(name: str, path: Path) -> None:
     """Writes the image as an archive in OCI layout, which keeps the manifest and so the digest."""
     if docker_answers():
-        _run(["docker", "save", f"--output={path}", name])
+        programs.output("docker", "save", f"--output={path}", name)
     else:
-        _run(["buildah", "push", "--quiet", "--disable-compression", name, f"oci-archive:{path}:{name}"])
+        programs.output(
+            "buildah", "push", "--quiet", "--disable-compression", name, f"oci-archive:{path}:{name}"
+        )
 
 
 def _build_command() -> list[str]:
@@ -85,10 +88,3 @@ def _inspect(name: str, *, docker: str, buildah: str, label: str = "") -> str:
         [*command, f"--format={template}", name], capture_output=True, text=True, check=False
     )
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _run(command: Sequence[str], stdin: str | None = None) -> None:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-        raise DevError(f"{' '.join(command[:2])} failed: {' | '.join(lines[-3:])}")

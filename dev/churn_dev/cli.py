@@ -14,6 +14,7 @@ from churn_dev import cluster as clusters
 from churn_dev import images, tools
 from churn_dev.console import step
 from churn_dev.errors import DevError
+from churn_dev.kubectl import KubectlError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -92,6 +93,15 @@ def build_images(
             print(image)
 
 
+@app.command()
+def demo(name: Name = "dev") -> None:
+    """Bring up a cluster, install the chart, serve a model and score three customers."""
+    from churn_dev.demo import Demo
+
+    with _one_line_errors():
+        Demo(name).run()
+
+
 @app.command("tools")
 def tool(names: Annotated[list[str], typer.Argument(help="Programs, for example kubectl or helm.")]) -> None:
     """Print the path of each pinned tool, building it first where it is missing."""
@@ -115,6 +125,6 @@ def _print_use(found: clusters.Cluster) -> None:
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
-    except DevError as error:
+    except (DevError, KubectlError, TimeoutError) as error:
         print(f"churn-dev: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -1,15 +1,13 @@
 """A cluster by kind, where a Docker engine runs. Thin: kind does the work."""
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from churn_dev import tools
+from churn_dev import programs, tools
 from churn_dev.console import step
 from churn_dev.control_plane import AUTOSCALING
-from churn_dev.errors import DevError
 from churn_dev.kubectl import Kubectl
 from churn_dev.paths import cache_dir
 
@@ -31,7 +29,7 @@ class KindCluster:
     def host_address(self) -> str:
         """The gateway of kind's Docker network."""
         template = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
-        gateways = _run("docker", "network", "inspect", "kind", f"--format={template}").split()
+        gateways = programs.output("docker", "network", "inspect", "kind", f"--format={template}").split()
         return next(each for each in gateways if "." in each)
 
     def load_image(self, name: str) -> None:
@@ -100,14 +98,7 @@ def _names() -> list[str]:
 
 
 def _kind(*arguments: str, stdin: str | None = None) -> str:
-    return _run(str(tools.path("kind")), *arguments, stdin=stdin)
-
-
-def _run(*command: str, stdin: str | None = None) -> str:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise DevError(f"{' '.join(command[:3])}: {done.stderr.strip()}")
-    return done.stdout
+    return programs.output(tools.path("kind"), *arguments, stdin=stdin)
 
 
 def _kubeconfig(name: str) -> Path:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from churn_dev import cgroups, control_plane, images, network, node, packages, pki, tools
+from churn_dev import cgroups, control_plane, images, network, node, node_config, packages, pki, tools
 from churn_dev.console import step
 from churn_dev.errors import DevError, MissingPrerequisite
 from churn_dev.kubectl import Kubectl, KubectlError, condition, wait_until
@@ -28,6 +28,8 @@ _NODE_TOOLS = (
     *("containerd", "containerd-shim-runc-v2", "ctr", "bridge", "loopback", "host-local", "portmap"),
     *("metrics-server", "coredns", "pause"),
 )
+_INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
+_INOTIFY_INSTANCES = 1024
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class LocalCluster:
     def start(self, part: str) -> None:
         """Starts a stopped part; a node with all that runs on it."""
         if part in self.layout.node_names:
-            _start_node(self.layout, part)
+            node.start(self.layout, part)
         else:
             self._part(part).start()
 
@@ -83,7 +85,7 @@ class LocalCluster:
     def load_image(self, name: str) -> None:
         """Brings an image from the builder's store to every node."""
         archive = images.archive(name)
-        _each(lambda each: _import(self.layout, each, archive), self.layout.node_names)
+        _each(lambda each: node.load(self.layout, each, archive), self.layout.node_names)
 
     def _part(self, name: str) -> Part:
         parts = self.parts
@@ -165,19 +167,26 @@ def _reserve(name: str, nodes: int) -> Layout:
 
 
 def _prepare(layout: Layout) -> None:
+    _raise_inotify_limit()
     network.connect(layout)
     pki.issue(layout)
     control_plane.configure(layout)
     for each in layout.node_names:
-        node.configure(layout, each)
+        node_config.write(layout, each)
     _prepared(layout).touch()
+
+
+def _raise_inotify_limit() -> None:
+    """Debian's 128 is enough for some eight nodes: the next kubelet would end with "too many open files"."""
+    if int(_INOTIFY_LIMIT.read_text()) < _INOTIFY_INSTANCES:
+        _INOTIFY_LIMIT.write_text(str(_INOTIFY_INSTANCES))
 
 
 def _start(layout: Layout) -> None:
     parts = control_plane.parts(layout)
     parts["etcd"].start()
     parts["kube-apiserver"].start()
-    _each(lambda each: _start_runtime(layout, each), layout.node_names)
+    _each(lambda each: node.start_runtime(layout, each), layout.node_names)
     kubectl = Kubectl(layout.kubeconfig("admin"))
     # The others end at once where they find the API server without its roles.
     wait_until(lambda: _ready(parts["kube-apiserver"], kubectl), "the API server to be ready", seconds=120)
@@ -185,31 +194,13 @@ def _start(layout: Layout) -> None:
         kubectl.within("kube-system").apply(*metrics_api(layout))
     for part in parts.values():
         part.start()
-    _each(lambda each: _start_node(layout, each), layout.node_names)
+    _each(lambda each: node.start(layout, each), layout.node_names)
     # Pods are refused until their namespace has its service account.
     wait_until(lambda: kubectl.get("serviceaccount", "default"), "the controllers to work", seconds=60)
     for each in layout.node_names:
         wait_until(partial(_node_ready, kubectl, each), f"{each} to be Ready", seconds=120)
     for part in LocalCluster(layout).parts.values():
         part.require()
-
-
-def _start_runtime(layout: Layout, name: str) -> None:
-    node.start_runtime(layout, name)
-    _import(layout, name, images.pause())
-
-
-def _start_node(layout: Layout, name: str) -> None:
-    _start_runtime(layout, name)
-    for part in node.parts(layout, name).values():
-        part.start()
-
-
-def _import(layout: Layout, name: str, archive: images.Archive) -> None:
-    present = node.ctr(layout, name, "images", "list", f"name=={archive.name}").splitlines()
-    if not any(archive.digest in line for line in present):
-        node.ctr(layout, name, "images", "import", str(archive.path))
-        node.ctr(layout, name, "images", "tag", "--force", archive.name, archive.by_digest)
 
 
 def _remove(layout: Layout) -> None:

@@ -1,10 +1,10 @@
 """Links, addresses and routes of one local cluster: a bridge with a cable into each place's namespace."""
 
 import json
-import subprocess
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from churn_dev import programs
 from churn_dev.layout import CONTROL_PLANE, Layout
 
 _NAMESPACES = Path("/run/netns")
@@ -73,7 +73,7 @@ def _connect_place(layout: Layout, place: str) -> None:
     )
     _ip("-n", namespace, "link", "set", "eth0", "up")
     _ip("-n", namespace, "route", "add", "default", "via", str(layout.host_address))
-    subprocess.run(inside(layout, place, "sysctl", "-qw", "net.ipv4.ip_forward=1"), check=True)
+    programs.output(*inside(layout, place, "sysctl", "-qw", "net.ipv4.ip_forward=1"))
 
 
 def _route(layout: Layout, target: str, node: str, places: list[str]) -> None:
@@ -84,4 +84,4 @@ def _route(layout: Layout, target: str, node: str, places: list[str]) -> None:
 
 
 def _ip(*arguments: str) -> str:
-    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
+    return programs.output("ip", *arguments)
