@@ -4,14 +4,17 @@ Helm installs what lies in a chart's crds/ once and never upgrades it.
 """
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import yaml
-from kubernetes.aio import client, config
+
+from churn_operator.errors import ApiError
+from churn_operator.kinds import Kind
+from churn_operator.runtime.client import Client, connection
+
+CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 
 # Helm 4 installs CRDs by server-side apply under this name. Under another one, what a new version drops would
 # stay, and a later install would meet a conflict.
@@ -22,22 +25,13 @@ async def apply(crd: dict[str, Any]) -> None:
     """Make the cluster's CRD what `crd` says, whoever wrote its fields before.
 
     Raises:
-        kubernetes.aio.client.ApiException: the API server refused.
-        aiohttp.ClientError: it could not be asked.
+        ApiError: the API server refused, or did not answer.
     """
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
-        config.load_incluster_config()
-    else:
-        await config.load_kube_config()
-    async with client.ApiClient() as api:
-        await client.ApiextensionsV1Api(api).patch_custom_resource_definition(
-            crd["metadata"]["name"],
-            crd,
-            field_manager=FIELD_MANAGER,
-            force=True,
-            _content_type="application/apply-patch+yaml",
-            _request_timeout=30.0,
-        )
+    client = Client(await connection())
+    try:
+        await client.apply(CRD, crd, FIELD_MANAGER)
+    finally:
+        await client.close()
 
 
 def main(file: Path) -> None:
@@ -46,10 +40,8 @@ def main(file: Path) -> None:
     name = crd["metadata"]["name"]
     try:
         asyncio.run(apply(crd))
-    except client.ApiException as error:
-        sys.exit(f"CRD {name} not applied: {error.status} {error.reason}: {str(error.body).strip()}")
-    except (aiohttp.ClientError, TimeoutError) as error:
-        sys.exit(f"CRD {name} not applied: the API server does not answer: {error}")
+    except ApiError as error:
+        sys.exit(f"CRD {name} not applied: {error}")
     print(f"CRD {name} applied")
 
 

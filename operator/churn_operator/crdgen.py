@@ -68,7 +68,7 @@ def build_root_schema() -> dict[str, Any]:
     root["properties"] = {
         "apiVersion": {"type": "string", "description": f"Always {API_VERSION}."},
         "kind": {"type": "string", "description": f"Always {KIND}."},
-        "metadata": {"type": "object", "description": "Standard object metadata."},
+        "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},  # the server describes it
         **own,
     }
     return root

@@ -29,7 +29,7 @@ class Unreachable(ApiError):
 
 
 class ServerTrouble(ApiError):
-    """5xx: try again later."""
+    """5xx, or 401 while a token is rotated: try again later."""
 
 
 class TooManyRequests(ApiError):
@@ -53,7 +53,7 @@ class Gone(ApiError):
 
 
 class Refused(ApiError):
-    """400, 401, 403: this will not pass until someone changes a right, a quota or a webhook."""
+    """400, 403: this will not pass until someone changes a right, a quota or a webhook."""
 
 
 class Unprocessable(ApiError):
@@ -61,4 +61,8 @@ class Unprocessable(ApiError):
 
 
 class NameConflict(OperatorError):
-    """An object of that name belongs to someone else; it is never touched."""
+    """An object of that name is not ours; it is never touched. `reason` says whether it will go away."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

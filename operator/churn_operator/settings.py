@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from churn_operator.api.serving import ResourceRequirements
 
 PREFIX = "CHURN_OPERATOR_"
-_SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT.*)|PORT(_.*)?)$|_(SERVICE_HOST|SERVICE_PORT.*|PORT(_\d+_.*)?)$")
+_SERVICE_LINK = re.compile(
+    r"(^|_)(SERVICE_(HOST|PORT\w*)|PORT(_\d+\w*)?)$"
+)  # of Services called churn-operator-*
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 

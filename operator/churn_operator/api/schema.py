@@ -38,12 +38,9 @@ class ApiModel(BaseModel):
         return self.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
-def rules(*pairs: tuple[str, str], **keywords: Any) -> dict[str, Any]:
-    """Extra schema keys: one CEL rule per (rule, message), and any other CRD keyword as it stands."""
-    extra: dict[str, Any] = {key.replace("_", "-"): value for key, value in keywords.items()}
-    if pairs:
-        extra[VALIDATIONS] = [{"rule": rule, "message": message} for rule, message in pairs]
-    return extra
+def rules(*pairs: tuple[str, str], **more: str) -> dict[str, Any]:
+    """The schema key for CEL: one rule per (rule, message), with `more` (fieldPath) beside it."""
+    return {VALIDATIONS: [{"rule": rule, "message": message, **more} for rule, message in pairs]}
 
 
 _SUFFIXES = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(1000), "Ki": Decimal(1024)} | {

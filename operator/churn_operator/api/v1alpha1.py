@@ -167,7 +167,7 @@ class Status(ApiModel):
 class ChurnModel(ApiModel):
     """A churn model to serve: a bundle, a threshold and how many replicas answer for it."""
 
-    model_config = ConfigDict(json_schema_extra=rules(NAME_RULE))
+    model_config = ConfigDict(json_schema_extra=rules(NAME_RULE, fieldPath=".metadata.name"))
 
     spec: Spec
     """What is asked for."""

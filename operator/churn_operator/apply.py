@@ -1,0 +1,254 @@
+"""The only writer. Each mutating request of the operator is one method here, named for what it does."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import structlog
+
+from churn_operator.caches import Caches
+from churn_operator.compare import covers, foreign_paths, stamped, was_asked_for
+from churn_operator.decide import Plan, name_taken
+from churn_operator.desired import Desired
+from churn_operator.desired.config_map import entry_digests
+from churn_operator.desired.deployment import handed_over_replicas, with_replicas
+from churn_operator.digests import digest_of
+from churn_operator.errors import (
+    Conflict,
+    NameConflict,
+    NotFound,
+    OperatorError,
+    Refused,
+    TooManyRequests,
+    Unprocessable,
+)
+from churn_operator.kinds import (
+    AUTOSCALER,
+    CHURN_MODEL,
+    CONFIG_MAP,
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    POD,
+    SERVICE,
+    Kind,
+)
+from churn_operator.names import CONFIG_DIGEST_ANNOTATION, FIELD_MANAGER, REPLICAS_MANAGER, controller_uid
+from churn_operator.observe import Observed, Pod
+from churn_operator.runtime.client import JSON_PATCH, MERGE_PATCH, Client
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+STAGES = (
+    (CONFIG_MAP, CONTROLLER_REVISION, NETWORK_POLICY, SERVICE, DISRUPTION_BUDGET),
+    (DEPLOYMENT,),  # its pods mount the ConfigMap and are known by the ControllerRevision
+    (AUTOSCALER,),  # complains about a Deployment that is not there yet
+)
+ABSENT = "1"
+"""A resourceVersion that no object has any more: applied with it, an absent object is created, and one that is
+there answers 409 even though we force."""
+MOUNT_SECONDS = 5
+"""A pod created this long after the ConfigMap was written has mounted what was written."""
+_TELLING = (NameConflict, Unprocessable, Refused, TooManyRequests)
+
+
+class Writer:
+    """Brings the cluster to what is desired. Answers of writes go into the caches."""
+
+    def __init__(self, client: Client, caches: Caches) -> None:
+        self._client = client
+        self._caches = caches
+        self._taken: set[tuple[Kind, str, str]] = set()
+        self._altered: dict[tuple[Kind, str, str], str] = {}
+
+    async def carry_out(self, plan: Plan, desired: Desired, observed: Observed) -> int:
+        """Applies what differs, prunes what is not wanted, stamps what must reread its settings.
+
+        Returns:
+            How many objects it wrote.
+
+        Raises:
+            NameConflict: A name is taken by an object of somebody else.
+            ApiError: The most telling of what went wrong; the next stages were not begun.
+        """
+        if AUTOSCALER not in desired.children:
+            await self._prune(desired, observed, AUTOSCALER)  # or it would set the replicas back
+        wrote = 0
+        for stage in STAGES:
+            wanted = [(kind, desired.children[kind]) for kind in stage if kind in desired.children]
+            wrote += sum(await _together(self._bring(kind, child, plan, observed) for kind, child in wanted))
+        wrote += await self._prune(desired, observed)
+        return wrote + await self._refresh_pods(observed, desired.children[CONFIG_MAP])
+
+    async def _bring(self, kind: Kind, child: dict[str, Any], plan: Plan, observed: Observed) -> bool:
+        """Makes one child what it should be. True if that took a write."""
+        wanted = stamped(child)
+        name = child["metadata"]["name"]
+        seen = self._caches[kind].of((observed.namespace, observed.name)).get(name)
+        if seen is None:
+            await self._create(kind, _seeded(kind, wanted, plan), observed.uid)
+            return True
+        if controller_uid(seen) != observed.uid:
+            raise NameConflict(*name_taken(kind.kind, seen))
+        if foreign := foreign_paths(seen, wanted):
+            log.info(
+                "Removing what is not ours", kind=kind.kind, paths=["/".join(map(str, p)) for p in foreign]
+            )
+            await self._evict(kind, seen, foreign)
+            return True
+        due = not (was_asked_for(wanted, seen) and covers(seen, wanted))
+        if kind is DEPLOYMENT:
+            replicas = handed_over_replicas(plan, observed, wanted, due=due)
+            if replicas is not None:
+                await self._hand_over_replicas(seen, replicas)
+                if not due:
+                    return True
+        if due and self._altered.get((kind, observed.namespace, name)) == _content(seen):
+            return False  # an admission webhook makes of our object what it is: asking again changes nothing
+        if due:
+            await self._apply(kind, wanted)
+        return due
+
+    async def _create(self, kind: Kind, wanted: dict[str, Any], uid: str) -> None:
+        """Creates a child where the cache has none, without touching one that is there all the same."""
+        name = wanted["metadata"]["name"]
+        place = (kind, wanted["metadata"]["namespace"], name)
+        try:
+            if place not in self._taken:
+                absent = wanted | {"metadata": wanted["metadata"] | {"resourceVersion": ABSENT}}
+                await self._apply(kind, absent)
+                return
+        except Conflict:
+            self._taken.add(place)
+        try:
+            present = await self._client.get(*place)
+        except NotFound:
+            self._taken.discard(place)
+            raise
+        if controller_uid(present) != uid:
+            raise NameConflict(*name_taken(kind.kind, present))
+        self._taken.discard(place)
+        await self._apply(kind, wanted)  # ours, without the label that caches see it by
+
+    async def _apply(self, kind: Kind, wanted: dict[str, Any]) -> None:
+        applied = await self._client.apply(kind, wanted, FIELD_MANAGER)
+        place = (kind, applied["metadata"]["namespace"], applied["metadata"]["name"])
+        self._altered.pop(place, None)
+        if not covers(applied, {**wanted, "metadata": {"name": place[2]}}):
+            self._altered[place] = _content(applied)
+            log.warning(
+                "The API server alters what is applied", kind=kind.kind, namespace=place[1], name=place[2]
+            )
+        self._caches[kind].absorb(applied)
+
+    async def _evict(self, kind: Kind, seen: dict[str, Any], paths: list[tuple[str | int, ...]]) -> None:
+        """Removes entries that another manager put into our lists and maps; apply would leave them."""
+        metadata = seen["metadata"]
+        version = {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
+        removals = [{"op": "remove", "path": _pointer(path)} for path in paths]
+        patched = await self._client.patch(
+            kind,
+            metadata["namespace"],
+            metadata["name"],
+            [version, *removals],
+            FIELD_MANAGER,
+            content_type=JSON_PATCH,
+        )
+        self._caches[kind].absorb(patched)
+
+    async def _hand_over_replicas(self, deployment: dict[str, Any], replicas: int) -> None:
+        """A second manager co-owns the replicas, so that ours may leave them to the autoscaler."""
+        metadata = deployment["metadata"]
+        body = DEPLOYMENT.named(metadata["namespace"], metadata["name"])
+        # Of the version that was seen: the autoscaler may have moved on since.
+        body["metadata"]["resourceVersion"] = metadata["resourceVersion"]
+        body["spec"] = {"replicas": replicas}
+        self._caches[DEPLOYMENT].absorb(await self._client.apply(DEPLOYMENT, body, REPLICAS_MANAGER))
+
+    async def _prune(self, desired: Desired, observed: Observed, only: Kind | None = None) -> int:
+        """Deletes what is ours and not wanted."""
+        unwanted = [
+            (kind, obj)
+            for kind, obj in observed.owned
+            if only in {None, kind}
+            and not desired.wants(kind, obj["metadata"]["name"])
+            and obj["metadata"]["name"] in self._caches[kind].of((observed.namespace, observed.name))
+        ]
+        await _together(self._delete(kind, obj["metadata"]) for kind, obj in unwanted)
+        return len(unwanted)
+
+    async def _delete(self, kind: Kind, metadata: dict[str, Any]) -> None:
+        with contextlib.suppress(NotFound):
+            await self._client.delete(kind, metadata["namespace"], metadata["name"], metadata["uid"])
+        self._caches[kind].drop(metadata["namespace"], metadata["name"])
+
+    async def _refresh_pods(self, observed: Observed, config_map: dict[str, Any]) -> int:
+        """Makes the kubelets of pods with outdated settings refresh them now, not at their next sync."""
+        digests = entry_digests(config_map)
+        written = self._caches[CONFIG_MAP].of((observed.namespace, observed.name)).get(observed.name, {})
+        times = [entry["time"] for entry in written.get("managed", ()) if entry["time"]]
+        since = datetime.fromisoformat(max(times)) + timedelta(seconds=MOUNT_SECONDS) if times else None
+        outdated = [
+            (pod, digests[pod.revision])
+            for pod in observed.pods
+            if pod.revision in digests
+            and pod.config_digest != digests[pod.revision]
+            and not pod.deleting
+            and (since is None or datetime.fromisoformat(pod.created) <= since)
+        ]
+        await _together(self._stamp_pod(observed.namespace, pod, digest) for pod, digest in outdated)
+        return len(outdated)
+
+    async def _stamp_pod(self, namespace: str, pod: Pod, digest: str) -> None:
+        body = {"metadata": {"uid": pod.uid, "annotations": {CONFIG_DIGEST_ANNOTATION: digest}}}
+        with contextlib.suppress(
+            NotFound, Conflict
+        ):  # gone, or replaced by a pod that reads the new settings
+            patched = await self._client.patch(
+                POD, namespace, pod.name, body, FIELD_MANAGER, content_type=MERGE_PATCH
+            )
+            self._caches[POD].absorb(patched)
+
+    async def write_status(self, observed: Observed, status: dict[str, Any]) -> None:
+        body = CHURN_MODEL.named(observed.namespace, observed.name) | {"status": status}
+        body["metadata"]["uid"] = observed.uid  # not onto a ChurnModel that took the name since
+        written = await self._client.apply(CHURN_MODEL, body, FIELD_MANAGER, subresource="status")
+        self._caches.models.put(written)
+
+
+def _seeded(kind: Kind, wanted: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """A Deployment to be born with the autoscaler's minimum: the autoscaler itself first looks after 15 s."""
+    if kind is DEPLOYMENT and plan.replicas is None:
+        return with_replicas(wanted, plan.needed)
+    return wanted
+
+
+def _content(obj: dict[str, Any]) -> str:
+    """Digest of what people can change in an object, its bookkeeping aside."""
+    return digest_of(
+        {key: value for key, value in obj.items() if key not in {"metadata", "status", "managed"}}
+    )
+
+
+def _pointer(path: tuple[str | int, ...]) -> str:
+    return "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Runs all to their end, then raises the most telling error."""
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    if errors:
+        raise min(errors, key=_untold)
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+def _untold(error: BaseException) -> int:
+    """Rank of an error: a bug first, then what only people can mend, then what passes."""
+    if not isinstance(error, OperatorError):
+        return -1
+    return next((rank for rank, kind in enumerate(_TELLING) if isinstance(error, kind)), len(_TELLING))

@@ -1,0 +1,88 @@
+"""Finds what the watch of ChurnModels lost: a list of their metadata, at the start and every ten minutes."""
+
+import asyncio
+import random
+from typing import NoReturn
+
+import structlog
+
+from churn_operator.caches import Key, Models
+from churn_operator.errors import ApiError, NotFound
+from churn_operator.kinds import CHURN_MODEL
+from churn_operator.runtime.client import Client
+
+log = structlog.get_logger()
+
+PERIOD_SECONDS = 600.0
+RETRY_SECONDS = 5.0
+DELIVERY_SECONDS = 5.0
+"""How long the watch may take to bring what a list shows; then it is read directly."""
+
+
+class Audit:
+    """Compares the known ChurnModels with those there are. kopf reports nothing that vanished during a re-list."""
+
+    def __init__(self, client: Client, models: Models, namespace: str | None) -> None:
+        self.synced = asyncio.Event()
+        self._client = client
+        self._models = models
+        self._namespace = namespace
+        self._listed: dict[Key, int] = {}
+
+    async def run(self) -> NoReturn:
+        """Audits now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311  # spreads, hides nothing
+            await self.until_listed()
+            await self.settle()
+            self._models.touch()
+
+    async def until_listed(self) -> None:
+        """Lists the ChurnModels and drops those that are gone; tries until the API server answers."""
+        while True:
+            try:
+                await self._list()
+            except NotFound:
+                log.error("The ChurnModel CRD is not installed: apply crds/churnmodels.churnops.io.yaml")
+            except ApiError as error:
+                log.warning("ChurnModels not listed", error=error.message, status=error.status)
+            else:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _list(self) -> None:
+        known = {
+            key: model["metadata"]["uid"] for key in self._models.keys() if (model := self._models.get(key))
+        }
+        items, _ = await self._client.list(CHURN_MODEL, self._namespace, metadata_only=True)
+        self._listed = {
+            (item["metadata"]["namespace"], item["metadata"]["name"]): int(
+                item["metadata"]["resourceVersion"]
+            )
+            for item in items
+        }
+        for key in known.keys() - self._listed.keys():
+            self._models.drop(key, known[key])
+
+    async def settle(self) -> None:
+        """Waits for the watch to bring what was listed, and reads what it does not bring."""
+        deadline = asyncio.get_running_loop().time() + DELIVERY_SECONDS
+        while self._missing() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        for key in self._missing():
+            log.warning("The watch did not bring a ChurnModel", namespace=key[0], name=key[1])
+            try:
+                self._models.put(await self._client.get(CHURN_MODEL, *key))
+            except NotFound:
+                self._models.drop(key)
+            except ApiError as error:
+                log.warning("ChurnModel not read", namespace=key[0], name=key[1], error=error.message)
+        self.synced.set()
+
+    def _missing(self) -> list[Key]:
+        """Listed ChurnModels that are unknown, or known only as they were before the list."""
+        return [
+            key
+            for key, version in self._listed.items()
+            if (known := self._models.get(key)) is None or int(known["metadata"]["resourceVersion"]) < version
+        ]

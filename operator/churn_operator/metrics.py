@@ -1,0 +1,39 @@
+"""Metrics, under the names that people know from controller-runtime where there is one."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+RECONCILES = Counter(
+    "controller_runtime_reconcile_total",
+    "Reconciles by result: success, requeue_after, error.",
+    ["controller", "result"],
+    registry=REGISTRY,
+)
+RECONCILE_SECONDS = Histogram(
+    "controller_runtime_reconcile_time_seconds",
+    "Length of a reconcile.",
+    ["controller"],
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30),
+    registry=REGISTRY,
+)
+QUEUE_DEPTH = Gauge("workqueue_depth", "ChurnModels waiting for a worker.", ["name"], registry=REGISTRY)
+QUEUE_RETRIES = Counter(
+    "workqueue_retries_total", "Reconciles put back after an error.", ["name"], registry=REGISTRY
+)
+REQUESTS = Counter(
+    "rest_client_requests_total",
+    "Requests to the API server by code and method; <error> is no answer.",
+    ["code", "method"],
+    registry=REGISTRY,
+)
+WATCH_CONTACT = Gauge(
+    "churn_operator_watch_last_contact_timestamp_seconds",
+    "When the API server last sent something (an event, a bookmark, a list) about a kind.",
+    ["kind"],
+    registry=REGISTRY,
+)
+CACHED = Gauge("churn_operator_cached_objects", "Objects held of a kind.", ["kind"], registry=REGISTRY)
+KOPF_STARTS = Counter(
+    "churn_operator_kopf_starts_total", "Starts of kopf in this process.", registry=REGISTRY
+)

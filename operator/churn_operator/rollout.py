@@ -1,0 +1,85 @@
+"""Pure: how far the wanted revision has come."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from churn_operator.decide import Plan
+from churn_operator.names import REVISION_LABEL
+from churn_operator.observe import Failure, Observed, Pod, worst
+
+STARTING_SECONDS = 60
+"""A replica younger than this that reports no failure is only starting: scaling never flips Ready."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How far the wanted revision has come."""
+
+    plan: Plan
+    observed: Observed
+    now: datetime
+    deployment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """The Deployment's status; empty until its controller has looked at the present generation."""
+        return self.deployment.get("status") or {} if is_current(self.deployment) else {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pod is of the wanted revision."""
+        labels = self.deployment.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
+        wanted = labels.get(REVISION_LABEL) == self.plan.revision.hash
+        return (
+            wanted and bool(self.seen) and self.seen.get("updatedReplicas", 0) == self.seen.get("replicas", 0)
+        )
+
+    @property
+    def available(self) -> int:
+        return int((self.deployment.get("status") or {}).get("availableReplicas", 0))
+
+    @property
+    def pods(self) -> list[Pod]:
+        """Pods of the wanted revision that are not stopping."""
+        wanted = self.plan.revision.hash
+        return [pod for pod in self.observed.pods if pod.revision == wanted and not pod.deleting]
+
+    @property
+    def loaded(self) -> bool:
+        return any(pod.ready for pod in self.pods)
+
+    @property
+    def failure(self) -> Failure | None:
+        return worst([pod.failure for pod in self.pods if pod.failure and not pod.ready])
+
+    @property
+    def starting(self) -> list[Pod]:
+        """Pods that are on their way, by their age."""
+        limit = self.now - timedelta(seconds=STARTING_SECONDS)
+        return [
+            pod
+            for pod in self.pods
+            if not pod.ready and not pod.failure and datetime.fromisoformat(pod.created) > limit
+        ]
+
+    @property
+    def uncreated(self) -> int:
+        """Replicas that the Deployment's controller is about to make; 0 if it is refused."""
+        if self.deployment_condition("ReplicaFailure").get("status") == "True":
+            return 0
+        wanted = int(self.deployment.get("spec", {}).get("replicas", 1))
+        return max(0, wanted - int((self.deployment.get("status") or {}).get("replicas", 0)))
+
+    def deployment_condition(self, kind: str) -> dict[str, Any]:
+        conditions = (self.deployment.get("status") or {}).get("conditions", ())
+        found: dict[str, Any] = next((c for c in conditions if c["type"] == kind), {})
+        return found
+
+
+def is_current(deployment: dict[str, Any] | None) -> bool:
+    """Whether the Deployment's controller has looked at its present generation."""
+    if not deployment:
+        return False
+    observed = (deployment.get("status") or {}).get("observedGeneration", 0)
+    return bool(observed >= deployment["metadata"].get("generation", 1))

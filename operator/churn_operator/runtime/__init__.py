@@ -1,0 +1,1 @@
+"""Machinery around the reconciling: client, caches, queue and schedule. Knows nothing of models."""

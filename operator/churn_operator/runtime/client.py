@@ -1,0 +1,215 @@
+"""The one adapter over `kubernetes.aio`: plain dicts in and out, typed errors, every request counted."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from churn_operator import __version__
+from churn_operator.errors import (
+    ApiError,
+    Conflict,
+    Gone,
+    NotFound,
+    Refused,
+    ServerTrouble,
+    TooManyRequests,
+    Unprocessable,
+    Unreachable,
+)
+from churn_operator.kinds import Kind
+from churn_operator.metrics import REQUESTS
+
+USER_AGENT = f"churn-operator/{__version__}"
+APPLY = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PAGE = 500
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
+WATCH_SECONDS = 290
+SILENCE_SECONDS = 75
+"""A watch is at least bookmarked once a minute; longer silence means that the connection is dead."""
+
+# 401: a rotated token is read again within a minute.
+_ERRORS: dict[int, type[ApiError]] = {
+    401: ServerTrouble,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    422: Unprocessable,
+}
+
+
+@dataclass(frozen=True)
+class WatchEvent:
+    """One line of a watch. `type` is ADDED, MODIFIED, DELETED or BOOKMARK; errors are raised."""
+
+    type: str
+    object: dict[str, Any]
+
+
+async def connection() -> Configuration:
+    """How to reach the API server: the pod's service account, else KUBECONFIG or ~/.kube/config.
+
+    Raises:
+        ConfigException: There is neither.
+    """
+    configuration = Configuration()
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+        kube_config.load_incluster_config(client_configuration=configuration)
+    else:
+        path = os.environ.get("KUBECONFIG") or Path("~/.kube/config").expanduser()
+        await kube_config.load_kube_config(config_file=str(path), client_configuration=configuration)
+    configuration.retries = False  # retries are the queue's; a write repeated unseen is a write not counted
+    configuration.connection_pool_maxsize = 100
+    return configuration
+
+
+class Client:
+    """Requests to the API server. All methods raise the errors of `churn_operator.errors`."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._api = ApiClient(configuration)
+        self._api.user_agent = USER_AGENT
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
+        return await self._json("GET", kind.path(namespace, name))
+
+    async def list(
+        self, kind: Kind, namespace: str | None, selector: str = "", *, metadata_only: bool = False
+    ) -> tuple[list[dict[str, Any]], str]:
+        """All objects, read in pages, and the version to watch from."""
+        items: list[dict[str, Any]] = []
+        query = {"labelSelector": selector, "limit": str(PAGE)}
+        accept = METADATA_ONLY if metadata_only else "application/json"
+        while True:
+            page = await self._json("GET", kind.path(namespace), query=query, accept=accept)
+            items += page.get("items") or []  # null where there is none
+            if not page["metadata"].get("continue"):
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = page["metadata"]["continue"]
+
+    async def apply(
+        self, kind: Kind, obj: dict[str, Any], manager: str, subresource: str | None = None
+    ) -> dict[str, Any]:
+        """Server-side apply, forced: what we name is ours."""
+        path = kind.path(obj["metadata"].get("namespace"), obj["metadata"]["name"], subresource)
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._json("PATCH", path, query=query, body=obj, content_type=APPLY)
+
+    async def patch(
+        self, kind: Kind, namespace: str, name: str, body: Any, manager: str, *, content_type: str
+    ) -> dict[str, Any]:
+        query = {"fieldManager": manager}
+        path = kind.path(namespace, name)
+        return await self._json("PATCH", path, query=query, body=body, content_type=content_type)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Deletes that very object, not one that took its name since."""
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        await self._json("DELETE", kind.path(namespace, name), body=body)
+
+    async def create(self, kind: Kind, obj: dict[str, Any], manager: str) -> None:
+        path = kind.path(obj["metadata"]["namespace"])
+        await self._json("POST", path, query={"fieldManager": manager}, body=obj)
+
+    async def watch(
+        self, kind: Kind, namespace: str | None, selector: str, version: str
+    ) -> AsyncIterator[WatchEvent]:
+        """Changes since `version`, bookmarks included, until the server ends the stream."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "labelSelector": selector,
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_read=SILENCE_SECONDS)
+        response = await self._send("GET", kind.path(namespace), query=query, timeout=timeout, verb="WATCH")
+        try:
+            async for line in response.content:
+                event = _parse(line, response.status)
+                if event.get("type") == "ERROR":
+                    raise _error(int(event["object"].get("code", 500)), event["object"], {})
+                yield WatchEvent(event["type"], event["object"])
+        except (aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
+            raise Unreachable(0, f"the watch of {kind.plural} broke: {error!r}") from error
+        finally:
+            response.close()
+
+    async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT.total):
+                response = await self._send(method, path, **request)
+                return _parse(await response.read(), response.status)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(0, f"{method} {path}: {error!r}") from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,
+        verb: str | None = None,
+    ) -> aiohttp.ClientResponse:
+        serialized = await self._api.param_serialize(
+            method,
+            path,
+            query_params=[(key, value) for key, value in (query or {}).items() if value],
+            header_params={"Accept": accept, "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        code = "<error>"
+        try:
+            answer = await self._api.call_api(*serialized, _request_timeout=timeout)
+            response: aiohttp.ClientResponse = answer.response
+            code = str(response.status)
+            if response.status < 300:
+                return response
+            raise _error(response.status, _parse(await response.read(), response.status), response.headers)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(0, f"{method} {path}: {error!r}") from error
+        finally:
+            REQUESTS.labels(code=code, method=verb or method).inc()
+
+
+def _parse(content: bytes, status: int) -> dict[str, Any]:
+    """JSON of an answer. What is none (half a reply, a proxy's page) is no answer at all."""
+    try:
+        payload = json.loads(content)
+        if isinstance(payload, dict):
+            return payload
+    except ValueError:
+        pass
+    if status >= 500:
+        raise ServerTrouble(status, f"the server answered {status}")
+    raise Unreachable(status, "the answer is not JSON of an API server")
+
+
+def _error(status: int, payload: dict[str, Any], headers: Mapping[str, str]) -> ApiError:
+    message = str(payload.get("message") or f"the server answered {status}")
+    details = payload.get("details") or {}
+    if status == 429:
+        told = headers.get("Retry-After") or details.get("retryAfterSeconds")
+        return TooManyRequests(message, retry_after=float(told) if told and str(told).isdigit() else None)
+    kind = _ERRORS.get(status, ServerTrouble if status >= 500 else Refused)
+    causes = tuple(str(cause.get("reason", "")) for cause in details.get("causes") or ())
+    return kind(status, message, reason=str(payload.get("reason", "")), causes=causes)

@@ -1,0 +1,91 @@
+"""The keyed queue: one key never runs twice at once, and what comes in while it runs makes it run once more."""
+
+import asyncio
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from churn_operator.metrics import QUEUE_DEPTH, QUEUE_RETRIES
+from churn_operator.runtime.schedule import Schedule
+
+K = TypeVar("K")
+
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 300.0
+QUEUE = "churnmodel"
+
+
+@dataclass
+class _Run:
+    started: float
+    again: bool = False
+
+
+class WorkQueue(Generic[K]):
+    """Keys that want a pass. `get` one, then call `done` or `failed` with it."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[K] = deque()
+        self._queued: set[K] = set()
+        self._running: dict[K, _Run] = {}
+        self._failures: dict[K, int] = {}
+        self._schedule: Schedule[K] = Schedule(self.add)
+        self._ready = asyncio.Semaphore(0)
+        self._closed = False
+
+    def add(self, key: K) -> None:
+        """`key` wants a pass now."""
+        if run := self._running.get(key):
+            run.again = True
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._waiting.append(key)
+            self._ready.release()
+            QUEUE_DEPTH.labels(name=QUEUE).set(len(self._waiting))
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """`key` wants a pass in `seconds`; an earlier wish of the same key wins."""
+        self._schedule.at(key, seconds)
+
+    async def get(self) -> K:
+        """The key that waited longest; waits for one."""
+        await self._ready.acquire()
+        if self._closed:
+            await asyncio.Event().wait()
+        key = self._waiting.popleft()
+        self._queued.discard(key)
+        self._running[key] = _Run(asyncio.get_running_loop().time())
+        QUEUE_DEPTH.labels(name=QUEUE).set(len(self._waiting))
+        return key
+
+    def done(self, key: K) -> None:
+        """The pass of `key` succeeded."""
+        self._failures.pop(key, None)
+        self._end(key)
+
+    def failed(self, key: K, at_least: float | None = None) -> float:
+        """The pass of `key` failed: it runs again after its backoff, and not before `at_least` seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        backoff = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 16), LONGEST_BACKOFF_SECONDS)
+        delay = max(at_least or 0.0, backoff) * random.uniform(1.0, 1.25)  # noqa: S311  # spreads, hides nothing
+        QUEUE_RETRIES.labels(name=QUEUE).inc()
+        self._schedule.at(key, delay)
+        self._end(key)
+        return delay
+
+    async def drain(self) -> None:
+        """Hands out no more keys and waits for the running passes to end."""
+        self._closed = True
+        while self._running:
+            await asyncio.sleep(0.01)
+
+    def oldest_run_seconds(self) -> float:
+        """Age of the pass that has been running longest."""
+        now = asyncio.get_running_loop().time()
+        return max((now - run.started for run in self._running.values()), default=0.0)
+
+    def _end(self, key: K) -> None:
+        if self._running.pop(key).again:
+            self.add(key)

@@ -1,0 +1,113 @@
+"""Keeps kopf running. kopf ends itself on many a watch error; here that costs a restart of kopf, not of the process.
+
+It has a thread and an event loop of its own: when it ends, it cancels every task of its loop that it did not know.
+"""
+
+import asyncio
+import random
+import threading
+from typing import Any, NoReturn
+
+import kopf
+import structlog
+from kubernetes.aio.client.configuration import Configuration
+
+from churn_operator.audit import Audit
+from churn_operator.caches import Models
+from churn_operator.handlers import Connection, build_registry
+from churn_operator.metrics import KOPF_STARTS
+from churn_operator.runtime.client import connection
+
+log = structlog.get_logger()
+
+LONGEST_BACKOFF_SECONDS = 30.0
+GOOD_RUN_SECONDS = 60.0
+STOP_SECONDS = 2.0
+
+
+class Shell:
+    """kopf, supervised."""
+
+    def __init__(self, models: Models, audit: Audit, namespace: str | None) -> None:
+        self._models = models
+        self._audit = audit
+        self._namespace = namespace
+        self._loop = asyncio.get_running_loop()
+        self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    async def run(self) -> NoReturn:
+        """Starts kopf again and again, until cancelled."""
+        failures = 0
+        while True:
+            # kopf looks once whether the CRD is there: wait for it. And what vanished meanwhile is found.
+            await self._audit.until_listed()
+            settling = asyncio.create_task(self._audit.settle())
+            began = self._loop.time()
+            error = await self._run_once()
+            await settling
+            failures = 0 if self._loop.time() - began > GOOD_RUN_SECONDS else min(failures + 1, 5)
+            delay = min(2.0**failures, LONGEST_BACKOFF_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads
+            log.warning("kopf ended and is started again", error=repr(error), delay_seconds=round(delay, 1))
+            await asyncio.sleep(delay)
+
+    async def _run_once(self) -> BaseException | None:
+        """Runs kopf to its end; returns what ended it."""
+        KOPF_STARTS.inc()
+        ended: asyncio.Future[BaseException | None] = self._loop.create_future()
+        threading.Thread(target=self._thread, args=(ended,), name="kopf", daemon=True).start()
+        try:
+            return await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            if self._stop:
+                loop, stop = self._stop
+                loop.call_soon_threadsafe(stop.set)
+                await asyncio.wait([ended], timeout=STOP_SECONDS)
+            raise
+
+    def _thread(self, ended: asyncio.Future[BaseException | None]) -> None:
+        error: BaseException | None = None
+        try:
+            asyncio.run(self._operator())
+        except BaseException as raised:  # noqa: BLE001  # whatever ends kopf is the supervisor's to report
+            error = raised
+        self._stop = None
+        self._loop.call_soon_threadsafe(_resolve, ended, error)
+
+    async def _operator(self) -> None:
+        stop = asyncio.Event()
+        self._stop = (asyncio.get_running_loop(), stop)
+        await kopf.operator(
+            registry=build_registry(self._seen, _log_in),
+            standalone=True,
+            clusterwide=self._namespace is None,
+            namespaces=[self._namespace] if self._namespace else [],
+            stop_flag=stop,
+        )
+
+    def _seen(self, kind: str | None, body: dict[str, Any]) -> None:
+        """Passes an event to the thread that owns the caches."""
+        if kind == "DELETED":
+            metadata = body["metadata"]
+            key = (metadata["namespace"], metadata["name"])
+            self._loop.call_soon_threadsafe(self._models.drop, key, metadata["uid"])
+        else:
+            self._loop.call_soon_threadsafe(self._models.put, body)
+
+
+def _resolve(ended: asyncio.Future[BaseException | None], error: BaseException | None) -> None:
+    if not ended.done():
+        ended.set_result(error)
+
+
+async def _log_in() -> Connection:
+    """The client's own way in, for kopf. The token is read afresh: kopf asks again when it is refused."""
+    configuration: Configuration = await connection()
+    bearer = configuration.api_key.get("BearerToken", "")
+    return Connection(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        token=bearer.removeprefix("bearer ").removeprefix("Bearer ") or None,
+    )

@@ -1,0 +1,233 @@
+"""Pure: (previous status, what was seen, what was decided) → status. Output only."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from churn_operator.api.conditions import BUNDLE_REASONS, ConditionType, Reason
+from churn_operator.decide import Halt, Plan
+from churn_operator.kinds import AUTOSCALER
+from churn_operator.names import REVISION_LABEL, selector, url
+from churn_operator.observe import Observed
+from churn_operator.rollout import STARTING_SECONDS, Rollout
+
+AUTOSCALER_PATIENCE_SECONDS = 120
+"""An autoscaler without metrics of new pods says so at once and is right a minute later."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The API server would not take a child. `stalled`: not before someone changes something."""
+
+    reason: str
+    message: str
+    stalled: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A condition's status, reason and message."""
+
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The status to show, and after how many seconds time alone may change it."""
+
+    status: dict[str, Any]
+    recheck_after: float | None = None
+
+
+def build_status(observed: Observed, decision: Plan | Halt, trouble: Trouble | None, now: datetime) -> Report:
+    """The status of one ChurnModel at `now` (timezone-aware)."""
+    previous = observed.model["status"]
+    if isinstance(decision, Halt) and decision.reason is Reason.PAUSED:
+        verdict = Verdict("True", Reason.PAUSED, decision.message)
+        kept = {c["type"]: c for c in previous.get("conditions", ()) if c["type"] != ConditionType.PAUSED}
+        paused = _condition(ConditionType.PAUSED, verdict, observed, now)
+        return Report(previous | {"conditions": [*kept.values(), paused]})
+    plan = decision.plan if isinstance(decision, Halt) else decision
+    if isinstance(decision, Halt):
+        trouble = Trouble(decision.reason, decision.message, stalled=decision.stalled)
+    rollout = Rollout(plan, observed, now, observed.deployment or {}) if plan else None
+    verdicts = dict(_verdicts(observed, rollout, trouble))
+    status: dict[str, Any] = {
+        "observedGeneration": observed.generation,
+        "replicas": int(((observed.deployment or {}).get("status") or {}).get("replicas", 0)),
+        "selector": ",".join(f"{key}={value}" for key, value in selector(observed.name).items()),
+        "url": url(observed.namespace, observed.name),
+        **_revisions(observed, rollout, ready=verdicts[ConditionType.READY].status == "True"),
+        "conditions": [_condition(kind, verdict, observed, now) for kind, verdict in verdicts.items()],
+    }
+    return Report(status, _recheck_after(rollout, verdicts))
+
+
+def _verdicts(
+    observed: Observed, rollout: Rollout | None, trouble: Trouble | None
+) -> Iterator[tuple[ConditionType, Verdict]]:
+    ready = _ready(observed, rollout, trouble)
+    yield ConditionType.READY, ready
+    if ready.status != "True" and ready.reason not in {Reason.SUSPENDED, Reason.SCALED_TO_ZERO}:
+        stalled = _is_stalled(ready, rollout, trouble)
+        kind = ConditionType.STALLED if stalled else ConditionType.RECONCILING
+        yield kind, Verdict("True", ready.reason, ready.message)
+    yield ConditionType.AVAILABLE, _available(observed, rollout)
+    yield ConditionType.MODEL_LOADED, _model_loaded(rollout)
+    if rollout and rollout.plan.autoscaled:
+        yield ConditionType.AUTOSCALING_ACTIVE, _autoscaling(observed, rollout)
+
+
+def _ready(observed: Observed, rollout: Rollout | None, trouble: Trouble | None) -> Verdict:
+    """The first of these that holds."""
+    if trouble or rollout is None:
+        known = trouble or Trouble(Reason.INVALID_SPEC, "", stalled=True)
+        return Verdict("False", known.reason, known.message)
+    if rollout.plan.spec.suspend:
+        return Verdict("False", Reason.SUSPENDED, "spec.suspend is true: no replica runs")
+    if not rollout.plan.needed:
+        return Verdict("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0: no replica runs")
+    revision = rollout.plan.revision.hash
+    was_ready = _was_ready(observed, revision)
+    expected = len(rollout.starting) + rollout.uncreated if was_ready else 0
+    if rollout.complete and rollout.available + expected >= rollout.plan.needed and rollout.available:
+        return Verdict("True", Reason.READY, f"Revision {revision} serves")
+    if failure := rollout.failure:
+        return Verdict("False", failure.reason, failure.message)
+    if (refused := rollout.deployment_condition("ReplicaFailure")).get("status") == "True":
+        return Verdict("False", Reason.PODS_REFUSED, str(refused.get("message", "")))
+    if was_ready and rollout.complete:
+        return Verdict(
+            "False", Reason.REPLICAS_UNAVAILABLE, f"Revision {revision} has too few available replicas"
+        )
+    if _deadline_passed(rollout):
+        message = f"Revision {revision} made no progress before its deadline"
+        return Verdict("False", Reason.PROGRESS_DEADLINE_EXCEEDED, message)
+    return Verdict("False", Reason.ROLLING_OUT, f"Waiting for replicas of revision {revision}")
+
+
+def _was_ready(observed: Observed, revision: str) -> bool:
+    previous = observed.model["status"]
+    ready = any(
+        c["type"] == ConditionType.READY and c["status"] == "True" for c in previous.get("conditions", ())
+    )
+    return ready and previous.get("revision") == revision
+
+
+def _deadline_passed(rollout: Rollout) -> bool:
+    progressing = rollout.deployment_condition("Progressing")
+    return bool(progressing.get("reason") == "ProgressDeadlineExceeded" and rollout.seen)
+
+
+def _is_stalled(ready: Verdict, rollout: Rollout | None, trouble: Trouble | None) -> bool:
+    """Whether nothing moves before someone changes something."""
+    if trouble or rollout is None:
+        return trouble is None or trouble.stalled
+    return ready.reason in BUNDLE_REASONS or _deadline_passed(rollout)
+
+
+def _available(observed: Observed, rollout: Rollout | None) -> Verdict:
+    if int(((observed.deployment or {}).get("status") or {}).get("availableReplicas", 0)):
+        return Verdict("True", Reason.SERVING, "At least one replica answers")
+    if rollout and rollout.plan.spec.suspend:
+        return Verdict("False", Reason.SUSPENDED, "spec.suspend is true: no replica runs")
+    if rollout and not rollout.plan.needed:
+        return Verdict("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0: no replica runs")
+    return Verdict("False", Reason.NO_REPLICA, "No replica answers")
+
+
+def _model_loaded(rollout: Rollout | None) -> Verdict:
+    if rollout is None:
+        return Verdict("Unknown", Reason.INVALID_SPEC, "The spec names no valid model")
+    if rollout.loaded:
+        return Verdict("True", Reason.LOADED, f"Revision {rollout.plan.revision.hash} is loaded and checked")
+    if failure := rollout.failure:
+        return Verdict("False", failure.reason, failure.message)
+    return Verdict(
+        "Unknown", Reason.LOADING, f"No replica of revision {rollout.plan.revision.hash} is ready yet"
+    )
+
+
+def _autoscaling(observed: Observed, rollout: Rollout) -> Verdict:
+    autoscaler = observed.children.get(AUTOSCALER, {})
+    conditions = (autoscaler.get("status") or {}).get("conditions", ())
+    for condition in conditions:
+        if condition["type"] in {"ScalingActive", "AbleToScale"} and condition["status"] == "False":
+            since = datetime.fromisoformat(condition["lastTransitionTime"])
+            if rollout.now - since >= timedelta(seconds=AUTOSCALER_PATIENCE_SECONDS):
+                return Verdict("False", condition["reason"], condition.get("message", ""))
+    return Verdict("True", Reason.AUTOSCALER_ACTIVE, "The autoscaler owns the number of replicas")
+
+
+def _recheck_after(rollout: Rollout | None, verdicts: dict[ConditionType, Verdict]) -> float | None:
+    """Seconds until a starting replica is late, or an autoscaler's trouble counts."""
+    if rollout is None:
+        return None
+    waits = []
+    if rollout.starting and verdicts[ConditionType.READY].status == "True":
+        oldest = min(datetime.fromisoformat(pod.created) for pod in rollout.starting)
+        waits.append(STARTING_SECONDS - (rollout.now - oldest).total_seconds())
+    autoscaler = rollout.observed.children.get(AUTOSCALER, {})
+    for condition in (autoscaler.get("status") or {}).get("conditions", ()):
+        if condition["status"] == "False" and condition["type"] in {"ScalingActive", "AbleToScale"}:
+            since = datetime.fromisoformat(condition["lastTransitionTime"])
+            waits.append(AUTOSCALER_PATIENCE_SECONDS - (rollout.now - since).total_seconds())
+    return min((max(wait, 0) + 1 for wait in waits if wait > -1), default=None)
+
+
+def _revisions(observed: Observed, rollout: Rollout | None, *, ready: bool) -> dict[str, Any]:
+    """Which revision is asked for, which one serves, and what bytes that means."""
+    previous = observed.model["status"]
+    wanted = rollout.plan.revision.hash if rollout else previous.get("revision")
+    served = _served(observed, rollout, wanted, ready=ready)
+    digests = {
+        r["metadata"].get("labels", {}).get(REVISION_LABEL): (r.get("data") or {}).get("model") or {}
+        for r in observed.revisions
+    }
+    if served and served in digests:
+        model = digests[served]
+        digest = model.get("digest") or model.get("uri", "").rpartition("@")[2]
+    elif rollout:
+        digest = rollout.plan.revision.digest
+    else:
+        digest = previous.get("digest")
+    found = {
+        "revision": wanted,
+        "servedRevision": served,
+        "digest": digest,
+        "model": digest.removeprefix("sha256:")[:12] if digest else None,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _served(observed: Observed, rollout: Rollout | None, wanted: str | None, *, ready: bool) -> str | None:
+    """The wanted revision once it is rolled out; until then the one before it, while it has a ready pod."""
+    answering = sorted({pod.revision for pod in observed.pods if pod.ready and not pod.deleting})
+    if ready or (rollout and rollout.complete and wanted in answering):
+        return wanted
+    before = observed.model["status"].get("servedRevision")
+    if before in answering:
+        return str(before)
+    return next((revision for revision in answering if revision != wanted), None) or (
+        wanted if wanted in answering else None
+    )
+
+
+def _condition(kind: ConditionType, verdict: Verdict, observed: Observed, now: datetime) -> dict[str, Any]:
+    """The condition; its transition time moves only with its status."""
+    previous = observed.model["status"].get("conditions", ())
+    before: dict[str, Any] = next(
+        (c for c in previous if c["type"] == kind and c["status"] == verdict.status), {}
+    )
+    stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {
+        "type": str(kind),
+        "status": verdict.status,
+        "observedGeneration": observed.generation,
+        "lastTransitionTime": before.get("lastTransitionTime", stamp),
+        "reason": str(verdict.reason),
+        "message": verdict.message,
+    }
