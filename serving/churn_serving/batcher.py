@@ -1,4 +1,4 @@
-"""Scores together what came together: records that arrived in one tick of the event loop go to the model in one call.
+"""Scores together what came together: the records of one tick of the event loop go to the model in one call.
 
 Nobody waits for a batch to fill: the call is made as soon as the tick's requests have been read.
 """
@@ -47,7 +47,8 @@ class Batcher:
         try:
             matrix = to_matrix(rows, self._width)
             parts = [
-                self._call(matrix[start : start + self._max_rows]) for start in range(0, len(rows), self._max_rows)
+                self._call(matrix[start : start + self._max_rows])
+                for start in range(0, len(rows), self._max_rows)
             ]
         except Exception as error:  # noqa: BLE001 (a batch that fails must fail its requests, not hang them)
             for _, future in waiting:

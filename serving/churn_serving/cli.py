@@ -1,65 +1,63 @@
-"""The `churn-serving` command. Each subcommand imports only what it needs: `serve` must start fast and stay small."""
+"""The `churn-serving` command. Each subcommand imports what it needs: `serve` must start fast."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
+from churn_serving import __version__
 from churn_serving.errors import ChurnServingError, DataError
+from churn_serving.settings import PREFIX, describe_settings
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Train, check and serve churn models."
-)
+_PATH = click.Path(path_type=Path)
 
-Directory = Annotated[Path, typer.Argument(help="The bundle's directory.", metavar="DIR")]
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, message="%(version)s")
+def app() -> None:
+    """Train, check and serve churn models."""
 
 
 @app.command()
-def train(
-    data: Annotated[Path, typer.Argument(help="CSV file: a line of column names, then one customer a line.")],
-    target: Annotated[str, typer.Option(help="Column that says who churned.")],
-    positive: Annotated[str, typer.Option(help="Its value that means churned, such as Yes or 1.")],
-    name: Annotated[str, typer.Option(help="The model's name.")],
-    version: Annotated[str, typer.Option(help="The model's version.")],
-    out: Annotated[Path, typer.Option(help="Directory to write the bundle to; a bundle there is replaced.")],
-    id_column: Annotated[str | None, typer.Option("--id", help="Column of the customers' ids.")] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="Column not to learn from. May be repeated.")] = None,
-    categorical: Annotated[
-        list[str] | None, typer.Option(help="Column of numbers that are codes. May be repeated.")
-    ] = None,
-    algorithm: Annotated[str, typer.Option(help="logistic or gradient-boosting.")] = "logistic",
-    threshold: Annotated[float, typer.Option(help="Probability from which a customer counts as churning.")] = 0.5,
-    seed: Annotated[int, typer.Option(help="Decides which rows are held back.", min=0, max=2**32 - 1)] = 0,
-) -> None:
-    """Train a model on a file of customers and write it as a bundle."""
+@click.argument("data", type=_PATH)
+@click.option("--target", required=True, help="Column that says who churned.")
+@click.option("--positive", required=True, help="Its value that means churned, such as Yes or 1.")
+@click.option(
+    "--id", "id_column", metavar="COL", help="Column of the customers' ids: accepted, returned, not learnt."
+)
+@click.option("--drop", metavar="COL", multiple=True, help="Column not to learn from; may be repeated.")
+@click.option(
+    "--categorical", metavar="COL", multiple=True, help="Column of numbers that are codes; may be repeated."
+)
+@click.option("--algorithm", type=click.Choice(["logistic", "gradient-boosting"]), default="logistic")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Decides which rows are held back."
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    help="Probability from which a customer counts as churning.",
+)
+@click.option("--name", required=True, help="The model's name.")
+@click.option("--version", required=True, help="The model's version.")
+@click.option("--out", type=_PATH, required=True, help="Directory to write to; a bundle there is replaced.")
+def train(out: Path, **plan: Any) -> None:
+    """Train a model on DATA, a CSV file whose first line names the columns, and write it as a bundle."""
     with _told():
         from churn_serving.commands import train_bundle
 
-        train_bundle(
-            out,
-            data=data,
-            target=target,
-            positive=positive,
-            name=name,
-            version=version,
-            id_column=id_column,
-            drop=drop or [],
-            categorical=categorical or [],
-            algorithm=algorithm,
-            threshold=threshold,
-            seed=seed,
-        )
+        train_bundle(out, **plan)
 
 
 @app.command()
-def check(
-    directory: Directory,
-    digest: Annotated[str | None, typer.Option(help="Digest that it must have, sha256:…")] = None,
-) -> None:
-    """Verify a bundle as `serve` does: sizes, digest, files, schema, graph and golden rows."""
+@click.argument("directory", metavar="DIR", type=_PATH)
+@click.option("--digest", help="Digest that it must have, sha256:…")
+def check(directory: Path, digest: str | None) -> None:
+    """Verify the bundle in DIR as `serve` does: sizes, digest, files, schema, graph and golden rows."""
     with _told():
         from churn_serving.commands import check_bundle
 
@@ -67,14 +65,19 @@ def check(
 
 
 @app.command()
-def predict(
-    customers: Annotated[Path, typer.Argument(help="CSV file of customers.", metavar="INPUT.csv")],
-    model: Annotated[Path, typer.Option(help="The bundle's directory.")],
-    out: Annotated[Path, typer.Option(help="CSV file to write: id, probability, churn.")],
-    digest: Annotated[str | None, typer.Option(help="Digest that the bundle must have.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Instead of the bundle's own.", min=0, max=1)] = None,
-) -> None:
-    """Score a file of customers. Rows that cannot be scored are listed in OUT.rejected.csv and the exit code is 3."""
+@click.argument("customers", metavar="INPUT.csv", type=_PATH)
+@click.option("--model", type=_PATH, required=True, help="The bundle's directory.")
+@click.option("--out", type=_PATH, required=True, help="CSV file to write: id, probability, churn.")
+@click.option("--digest", help="Digest that the bundle must have.")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Instead of the bundle's."
+)
+def predict(customers: Path, model: Path, out: Path, digest: str | None, threshold: float | None) -> None:
+    """Score a file of customers.
+
+    Rows that cannot be scored are written to OUT's name with .rejected.csv, with their line and the reason;
+    the exit code is then 3.
+    """
     with _told():
         from churn_serving.commands import predict_file
 
@@ -82,18 +85,34 @@ def predict(
 
 
 @app.command()
-def serve(  # noqa: PLR0917 (options: nobody passes them by position)
-    model: Annotated[Path | None, typer.Option(help="One bundle to serve.")] = None,
-    config: Annotated[Path | None, typer.Option(help="serving.json: weights and thresholds by revision.")] = None,
-    models_dir: Annotated[Path | None, typer.Option(help="With --config: a directory per revision. [/models]")] = None,
-    name: Annotated[str | None, typer.Option(help="Name in the URLs /v1/models/NAME. [the bundle's]")] = None,
-    digest: Annotated[str | None, typer.Option(help="With --model: the digest it must have.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [0.0.0.0]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the traffic. [8080]")] = None,
-    metrics_port: Annotated[int | None, typer.Option(help="Port of /metrics and the probes. [9090]")] = None,
-) -> None:
-    """Serve a bundle over HTTP. Every setting can also be given as CHURN_NAME; `churn-serving settings` lists them."""
-    options = dict(locals())
+@click.argument("uri")
+@click.option("--digest", required=True, help="Digest that the bundle must have, sha256:…")
+@click.option("--out", type=_PATH, required=True, help="Directory to write the bundle to.")
+@click.option("--max-bytes", type=click.IntRange(1), help="Refuse a larger bundle.")
+def fetch(uri: str, digest: str, out: Path, max_bytes: int | None) -> None:
+    """Fetch a bundle from URI, s3://bucket/prefix or https://host/prefix, and verify it before use.
+
+    S3 is configured by the usual AWS_* variables; CHURN_FETCH_TOKEN is sent to an https store as a bearer
+    token.
+    """
+    from churn_serving.logs import log, set_up_logs
+    from churn_serving.termination import write_termination_message
+
+    set_up_logs("info")
+    try:
+        from churn_serving.fetch import fetch_bundle
+
+        fetch_bundle(uri, digest, out, max_bytes=max_bytes)
+    except ChurnServingError as error:
+        log.error("cannot fetch", reason=error.reason, message=str(error))
+        write_termination_message(error)
+        sys.exit(1)
+    log.info("fetched", digest=digest, out=str(out))
+
+
+@app.command()
+def serve(**options: Any) -> None:
+    """Serve bundles over HTTP until SIGTERM."""
     from churn_serving.logs import log, set_up_logs
     from churn_serving.settings import load_settings
     from churn_serving.termination import write_termination_message
@@ -111,6 +130,24 @@ def serve(  # noqa: PLR0917 (options: nobody passes them by position)
     sys.exit(run(settings))
 
 
+def _add_settings(command: click.Command) -> None:
+    for name, text, default in describe_settings():
+        flag = f"--{name.replace('_', '-')}"
+        told = "" if default is None else f"; default {default}"
+        command.params.append(
+            click.Option(
+                [f"{flag}/--no-{flag[2:]}" if isinstance(default, bool) else flag],
+                help=f"{text} [{PREFIX}{name.upper()}{told}]",
+                metavar="VALUE",
+                default=None,
+                show_default=False,
+            )
+        )
+
+
+_add_settings(serve)
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """An expected failure is one message and exit code 1, not a traceback."""
@@ -118,5 +155,5 @@ def _told() -> Iterator[None]:
         yield
     except ChurnServingError as error:
         reason = "error" if isinstance(error, DataError) else error.reason
-        typer.echo(f"{reason}: {error}", err=True)
+        click.echo(f"{reason}: {error}", err=True)
         sys.exit(1)

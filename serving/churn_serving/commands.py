@@ -17,14 +17,13 @@ def train_bundle(out: Path, *, algorithm: str, **plan: Any) -> None:
     """Train, write the bundle to `out`, load it again as `serve` will, and say how good it is."""
     check_target(out)
     try:
-        from churn_serving.train.train import Algorithm, TrainingPlan
+        from churn_serving.train.pipeline import Algorithm
+        from churn_serving.train.train import TrainingPlan
         from churn_serving.train.train import train as train_model
     except ModuleNotFoundError as error:
-        raise DataError(f"{error.name} is not installed; training needs: pip install 'churn-serving[train]'") from None
-    if algorithm not in list(Algorithm):
-        raise DataError(f"--algorithm must be {' or '.join(Algorithm)}, not {algorithm!r}")
-    if not 0 < plan["threshold"] < 1:
-        raise DataError("--threshold must lie between 0 and 1")
+        raise DataError(
+            f"{error.name} is not installed; training needs: pip install 'churn-serving[train]'"
+        ) from None
     trained = train_model(TrainingPlan(algorithm=Algorithm(algorithm), **plan))
     write_files(out, trained.files)
     model = load_model(out)
@@ -32,8 +31,9 @@ def train_bundle(out: Path, *, algorithm: str, **plan: Any) -> None:
         print(f"left out {trained.unlabelled_rows} rows without a value of {trained.manifest.target!r}")
     for column in trained.ignored:
         print(f"not learnt from: {column.name} ({column.why})")
-    print(f"churn: {trained.manifest.target} = {trained.manifest.positive}, otherwise {trained.manifest.classes[0]}")
-    _print_metrics(trained.manifest.metrics)
+    manifest = trained.manifest
+    print(f"churn: {manifest.target} = {manifest.positive}, otherwise {manifest.classes[0]}")
+    _print_metrics(manifest.metrics)
     print(f"bundle  {out}\ndigest  {model.digest}")
 
 
@@ -41,14 +41,18 @@ def check_bundle(directory: Path, digest: str | None) -> None:
     """Load the bundle and print what was verified."""
     model = load_model(directory, digest)
     manifest = model.manifest
-    print(f"model    {manifest.name} {manifest.version}, {manifest.algorithm}, {len(manifest.features)} features")
+    features = len(manifest.features)
+    print(f"model    {manifest.name} {manifest.version}, {manifest.algorithm}, {features} features")
     print(f"digest   {model.digest} ({'as pinned' if digest else 'not pinned'})")
     print("files    sizes and SHA-256 as listed; schema valid; the graph loads and reads no other file")
-    print(f"golden   {model.golden_rows} rows reproduce within {GOLDEN_TOLERANCE:g}; worst {model.golden_deviation:.1e}")
+    worst = f"{model.golden_deviation:.1e}"
+    print(f"golden   {model.golden_rows} rows reproduce within {GOLDEN_TOLERANCE:g}; worst {worst}")
     print(f"loaded   in {model.load_seconds:.3f} s")
 
 
-def predict_file(customers: Path, directory: Path, out: Path, *, digest: str | None, threshold: float | None) -> int:
+def predict_file(
+    customers: Path, directory: Path, out: Path, *, digest: str | None, threshold: float | None
+) -> int:
     """Score the file, print a summary and give the exit code."""
     model = load_model(directory, digest)
     summary = score_file(model, customers, out, threshold=threshold or model.manifest.threshold)

@@ -11,7 +11,7 @@ _MAX_CELL = 1 << 20  # characters; an unclosed quote would swallow the rest of t
 
 
 class Row(NamedTuple):
-    """One customer: the line on which it ends in the file (from 1) and its cells, as many as the header has."""
+    """One customer: the line of the file on which it ends, from 1, and a cell per column."""
 
     line: int
     cells: list[str]
@@ -35,7 +35,8 @@ def read_customers(path: Path) -> Customers:
     """Open the file and check its header.
 
     Raises:
-        DataError: It is missing, empty, not UTF-8, not separated by commas, or names a column twice. While the rows
+        DataError: It is missing, empty, not UTF-8, not separated by commas, or names a column twice. While
+            the rows
             are read too, where the text stops being UTF-8.
     """
     rows = _read(path)
@@ -61,7 +62,7 @@ def _read(path: Path) -> Iterator[Row]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise DataError(
-            f"{path} is not UTF-8 after line {line}; convert it, for example: iconv -f latin1 -t utf-8 {path.name}"
+            f"{path} is not UTF-8 after line {line}; convert it: iconv -f latin1 -t utf-8 {path.name}"
         ) from None
     except csv.Error as error:
         raise DataError(f"{path} is no CSV after line {line}: {error}") from None

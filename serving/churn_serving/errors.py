@@ -1,6 +1,7 @@
 """Every failure this package knows, one class per fact.
 
-The class gives the `reason` that scripts and the operator read; the message is for people and says what to do.
+The class gives the `reason` that scripts and the operator read; the message is for people and says what to
+do.
 """
 
 from typing import ClassVar
@@ -10,7 +11,8 @@ class ChurnServingError(Exception):
     """Base of the errors that are shown without a traceback.
 
     Attributes:
-        reason: The class's name without `Error`, for example `DigestMismatch`. Part of the termination message.
+        reason: The class's name without `Error`, for example `DigestMismatch`. Part of the termination
+            message.
     """
 
     reason: ClassVar[str] = "ChurnServing"

@@ -1,6 +1,7 @@
-"""Customer records to the model's float32 matrix: the one validator and encoder of train, check, predict and serve.
+"""Customer records to the model's float32 matrix: one validator and encoder for training and serving.
 
-Numbers are centred and scaled in float64 before they become float32: 50,000,000 ± 1,000 would lose its spread else.
+Numbers are centred and scaled in float64 before they become float32: 50,000,000 ± 1,000 would lose its
+spread else.
 """
 
 import math
@@ -16,7 +17,8 @@ from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest,
 Matrix = npt.NDArray[np.float32]
 Cell = float | bool | str | None
 
-# What people and tools write where a value is missing. "None" is not among them: it is a real answer in many columns.
+# What people and tools write where a value is missing. "None" is not among them: it is a real answer in
+# many columns.
 MISSING = frozenset({"", "na", "n/a", "nan", "null"})
 UNSEEN = -1.0
 MAX_FAULTS = 20
@@ -107,9 +109,9 @@ class Encoder:
             return None
         value = record.get(self._id)
         if value is None or (value.__class__ is str and len(value) <= MAX_ID_LENGTH):
-            return value  # type: ignore[no-any-return]
+            return value
         if value.__class__ is int and abs(value) < 1 << 63:
-            return value  # type: ignore[no-any-return]
+            return value
         raise _InvalidValueError(f"expected text of at most {MAX_ID_LENGTH} characters or an integer")
 
     def _faults(self, records: Sequence[Any]) -> list[Fault]:
@@ -159,7 +161,7 @@ def encode_column(feature: Feature, cells: Sequence[str]) -> npt.NDArray[np.floa
 
 
 def shown(name: str) -> str:
-    """A column name short enough for an error message; names in a request are the caller's and of any length."""
+    """A column's name, short enough for an error message: the caller chooses it."""
     return name if len(name) <= 64 else name[:63] + "…"
 
 
@@ -169,7 +171,7 @@ def is_missing(text: str) -> bool:
 
 
 def parse_number(text: str) -> float | None:
-    """The finite number that a cell holds, or None where it holds none. No thousands separators, no hexadecimal."""
+    """The finite number that a cell holds, or None. No thousands separators, no hexadecimal."""
     stripped = text.strip()
     if not _NUMBER.fullmatch(stripped):
         return None

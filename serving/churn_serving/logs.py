@@ -29,7 +29,8 @@ def set_up_logs(level: str) -> None:
             ],
         )
     )
-    # Errors only: uvicorn warns of each malformed request, and whoever sends those chooses how many there are.
+    # Errors only: uvicorn warns of each malformed request, and whoever sends those chooses how many there
+    # are.
     logging.basicConfig(handlers=[handler], level=logging.ERROR, force=True)
 
 

@@ -1,4 +1,4 @@
-"""Which loaded model answers a request: an immutable table, swapped whole, and serving.json, which fills it."""
+"""Which loaded model answers a request: an immutable table, swapped whole, that serving.json fills."""
 
 import time
 import zlib
@@ -60,7 +60,7 @@ class Table:
     routes: tuple[Route, ...]
 
     def choose(self, customer: str | int | None) -> Route:
-        """The route that answers: the same one for the same customer while the weights stay; None is any customer.
+        """The route that answers: the same for the same customer while the weights stay; None is anybody.
 
         Weights that are all 0 count as equal: this process holds nothing else to answer with.
         """
@@ -109,7 +109,9 @@ def find_revisions(models_dir: Path) -> list[str]:
         raise ConfigInvalidError(f"{models_dir} cannot be read: {error.strerror}") from None
     revisions = [name for name in found if not name.startswith(".") and name != "lost+found"]
     if not revisions:
-        raise ConfigInvalidError(f"{models_dir} holds no bundle; each revision's belongs in a directory of its name")
+        raise ConfigInvalidError(
+            f"{models_dir} holds no bundle; each revision's belongs in a directory of its name"
+        )
     return revisions
 
 
@@ -137,7 +139,9 @@ def build_table(name: str | None, file: ServingFile, models: Mapping[str, Model]
     for revision, model in models.items():
         entry = file.revisions[revision]
         if entry.digest not in {None, model.digest}:
-            raise DigestMismatchError(f"revision {revision} is loaded with {model.digest}, pinned is {entry.digest}")
+            raise DigestMismatchError(
+                f"revision {revision} is loaded with {model.digest}, pinned is {entry.digest}"
+            )
         threshold = entry.decision.threshold if entry.decision else model.manifest.threshold
         routes.append(Route(revision, entry.weight, threshold, model))
     return Table(name or file.model, tuple(routes))
@@ -152,4 +156,6 @@ def _require(revisions: Sequence[str], file: ServingFile) -> None:
     unknown = [name for name in revisions if name not in file.revisions]
     if unknown:
         known = ", ".join(sorted(file.revisions)) or "none"
-        raise RevisionNotConfiguredError(f"serving.json does not name revision {', '.join(unknown)}; it names {known}")
+        raise RevisionNotConfiguredError(
+            f"serving.json does not name revision {', '.join(unknown)}; it names {known}"
+        )

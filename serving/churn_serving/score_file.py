@@ -1,5 +1,7 @@
-"""Scores a CSV file of customers in chunks, with the validator and the encoder of the server. No row is lost:
-each is either in the output or, with its line number and the reason, in the file of rejected rows."""
+"""Scores a CSV file of customers in chunks, with the validator and the encoder of the server.
+
+No row is lost: each is in the output or, with its line number and the reason, among the rejected ones.
+"""
 
 import csv
 from collections.abc import Iterator
@@ -58,7 +60,10 @@ def score_file(model: Model, customers: Path, out: Path, *, threshold: float) ->
     out_partial, rejected_partial = (path.with_name(f".{path.name}.partial") for path in (out, rejected_path))
     try:
         with _create(out_partial) as file, _create(rejected_partial) as rejected_file:
-            write, reject = csv.writer(file, lineterminator="\n"), csv.writer(rejected_file, lineterminator="\n")
+            write, reject = (
+                csv.writer(file, lineterminator="\n"),
+                csv.writer(rejected_file, lineterminator="\n"),
+            )
             write.writerow([model.manifest.id or _LINE, "probability", "churn"])
             reject.writerow([_LINE, "reason"])
             encoded = _encode(model, header, rows)
@@ -94,14 +99,18 @@ def _check_columns(manifest: Manifest, header: list[str]) -> list[str]:
     return []
 
 
-def _encode(model: Model, header: list[str], rows: Iterator[Row | MalformedRow]) -> Iterator[_Scorable | _Rejected]:
+def _encode(
+    model: Model, header: list[str], rows: Iterator[Row | MalformedRow]
+) -> Iterator[_Scorable | _Rejected]:
     features = [(feature, header.index(feature.name)) for feature in model.manifest.features]
     id_at = header.index(model.manifest.id) if model.manifest.id in header else None
     for row in rows:
         if isinstance(row, MalformedRow):
             yield _Rejected(row.line, row.message)
             continue
-        record: dict[str, Any] = {feature.name: parse_cell(feature, row.cells[at]) for feature, at in features}
+        record: dict[str, Any] = {
+            feature.name: parse_cell(feature, row.cells[at]) for feature, at in features
+        }
         try:
             encoded = model.encoder.encode([record]).rows[0]
         except InvalidRecordsError as error:

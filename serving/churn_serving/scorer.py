@@ -15,7 +15,7 @@ Probabilities = npt.NDArray[np.float64]
 INPUT: Final = "features"
 OUTPUT: Final = "probabilities"
 DECIMALS: Final = 6
-"""Places of a published probability: float32 carries no more, and the decision is taken on what is published."""
+"""Places of a published probability: float32 carries no more. Decisions are taken on what is published."""
 
 _SEVERITY_FATAL = 4
 
@@ -53,7 +53,9 @@ class Scorer:
     def _check_signature(self) -> None:
         inputs = [(i.name, i.type, i.shape[1:]) for i in self._session.get_inputs()]
         if inputs != [(INPUT, "tensor(float)", [self._features])]:
-            raise OnnxInvalidError(f"model.onnx must take one float matrix {INPUT!r} of {self._features} columns")
+            raise OnnxInvalidError(
+                f"model.onnx must take one float matrix {INPUT!r} of {self._features} columns"
+            )
         outputs = [(o.name, o.type, o.shape[1:]) for o in self._session.get_outputs()]
         if outputs != [(OUTPUT, "tensor(float)", [2])]:
             raise OnnxInvalidError(f"model.onnx must give one float matrix {OUTPUT!r} of 2 columns")

@@ -1,4 +1,4 @@
-"""The server's settings: from the command line, else from the environment (`CHURN_` and the name), else the default."""
+"""The server's settings in one place: `serve --help`, the environment and the defaults are read from here."""
 
 import os
 import re
@@ -17,51 +17,51 @@ PREFIX = "CHURN_"
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Seconds = Annotated[float, Meta(ge=0, le=3600)]
-Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Count = Annotated[int, Meta(ge=1)]
+Level = Annotated[str, Meta(pattern="^(debug|info|warning|error)$")]
+
+
+def _says(description: str) -> Meta:
+    return Meta(description=description)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Settings of `serve`. Times are seconds, sizes bytes."""
+    """Settings of `serve`: an option, else `CHURN_` and the name in the environment, else the default."""
 
-    model: Path | None = None
-    """One bundle to serve. Either this or `config`."""
-    config: Path | None = None
-    """serving.json: weights and decisions by revision. Followed while serving."""
-    models_dir: Path = Path("/models")
-    """With `config`: holds one bundle per revision, in a directory of the revision's name."""
-    name: str | None = None
-    """Name in the URLs `/v1/models/NAME`; the bundle's own where not given."""
-    digest: str | None = None
-    """With `model`: the digest that the bundle must have."""
-    host: str = "0.0.0.0"  # noqa: S104 (a server in a container is reached from outside it)
-    """Address to listen on."""
-    port: Port = 8080
-    """Traffic. 0 takes a free one and logs it."""
-    metrics_port: Port = 9090
-    """Metrics and the probes of the kubelet, which must answer however busy the traffic port is."""
-    max_body_bytes: Positive = 16 << 20
-    """A larger request is answered 413: about 40,000 records of twenty columns."""
-    max_records: Positive = 10_000
-    """More records in one request are answered 413."""
-    batch_rows: Positive = 2048
-    """Rows that are scored in one call at most, when requests come together."""
-    receive_seconds: Seconds = 15.0
-    """Time a client has to send a request's body."""
-    keep_alive_seconds: Seconds = 75.0
-    """How long an idle connection is kept: longer than load balancers do, so that they close first."""
-    drain_seconds: Seconds = 5.0
-    """After SIGTERM: how long to go on serving while endpoints forget this pod."""
-    deadline_seconds: Seconds = 20.0
-    """After SIGTERM: when to exit, whatever is still in flight. Keep it below the pod's grace period."""
-    config_poll_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
-    """How often serving.json is looked at."""
-    access_log: bool = False
-    """One log line per request. Costs more than scoring one record does."""
-    log_level: str = "info"
-    """debug, info, warning or error."""
-    termination_log: Path = Path("/dev/termination-log")
-    """Where the reason of a failed start is written, if the file exists."""
+    model: Annotated[Path | None, _says("One bundle to serve.")] = None
+    config: Annotated[
+        Path | None, _says("serving.json: weights and thresholds by revision, followed live.")
+    ] = None
+    models_dir: Annotated[Path, _says("With --config: holds each revision's bundle.")] = Path("/models")
+    name: Annotated[
+        str | None, _says("Name in the URLs /v1/models/NAME; else the bundle's or serving.json's.")
+    ] = None
+    digest: Annotated[str | None, _says("With --model: the digest it must have.")] = None
+    host: Annotated[str, _says("Address to listen on.")] = "0.0.0.0"  # noqa: S104 (reached from outside its container)
+    port: Annotated[Port, _says("Traffic; 0 takes a free port and logs it.")] = 8080
+    metrics_port: Annotated[
+        Port, _says("Metrics and the kubelet's probes, however busy the traffic port is.")
+    ] = 9090
+    # Some 40,000 records of twenty columns.
+    max_body_bytes: Annotated[Count, _says("A larger request is answered 413.")] = 16 << 20
+    max_records: Annotated[Count, _says("More records in one request are answered 413.")] = 10_000
+    batch_rows: Annotated[Count, _says("Rows scored in one call at most, when requests come together.")] = (
+        2048
+    )
+    receive_seconds: Annotated[Seconds, _says("Time a client has to send a body; then 408.")] = 15.0
+    # Longer than load balancers keep theirs, so that they close first and no request meets a closing
+    # connection.
+    keep_alive_seconds: Annotated[Seconds, _says("How long an idle connection is kept.")] = 75.0
+    drain_seconds: Annotated[
+        float, Meta(ge=0, le=3600), _says("After SIGTERM: go on serving while endpoints forget this pod.")
+    ] = 5.0
+    # Below a pod's usual grace period of 30, less the time of a preStop sleep.
+    deadline_seconds: Annotated[Seconds, _says("After SIGTERM: exit, whatever is still in flight.")] = 20.0
+    config_poll_seconds: Annotated[Seconds, _says("How often serving.json is looked at.")] = 1.0
+    # A line costs more than scoring one record does.
+    access_log: Annotated[bool, _says("Log each request.")] = False
+    log_level: Annotated[Level, _says("debug, info, warning or error.")] = "info"
 
 
 def load_settings(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -73,7 +73,7 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str] = os.en
     given = {name: value for name, value in options.items() if value is not None}
     for name in Settings.__struct_fields__:
         text = environ.get(PREFIX + name.upper())
-        if text is not None and name not in given and not _SERVICE_LINK.match(text):
+        if text and name not in given and not _SERVICE_LINK.match(text):
             given[name] = text
     try:
         settings = msgspec.convert(given, Settings, strict=False, dec_hook=_to_path)
@@ -83,15 +83,24 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str] = os.en
     return settings
 
 
+def describe_settings() -> list[tuple[str, str, Any]]:
+    """Name, what it is for and default of each setting."""
+    described = []
+    for field in msgspec.structs.fields(Settings):
+        (text,) = (meta.description for meta in field.type.__metadata__ if meta.description)
+        described.append((field.name, text, field.default))
+    return described
+
+
 def _check(settings: Settings) -> None:
     if (settings.model is None) == (settings.config is None):
         raise ConfigInvalidError("give either --model DIR or --config FILE")
     if settings.digest is not None and settings.model is None:
-        raise ConfigInvalidError("--digest goes with --model; with --config the file gives each revision's digest")
+        raise ConfigInvalidError(
+            "--digest goes with --model; with --config the file gives each revision's digest"
+        )
     if settings.deadline_seconds < settings.drain_seconds:
         raise ConfigInvalidError("deadline_seconds must not be below drain_seconds")
-    if settings.log_level not in {"debug", "info", "warning", "error"}:
-        raise ConfigInvalidError("log_level must be debug, info, warning or error")
 
 
 def _to_path(kind: type, value: Any) -> Any:

@@ -12,7 +12,7 @@ MAX_BYTES = 4096  # what the kubelet keeps
 
 
 def write_termination_message(error: ChurnServingError) -> None:
-    """Write `{"reason", "message"}` where the kubelet looks for it. Outside a container there is no such file."""
+    """Write `{"reason", "message"}` where the kubelet looks; outside a container there is no such file."""
     path = Path(os.environ.get(ENVIRONMENT) or DEFAULT_PATH)
     if path == DEFAULT_PATH and not path.exists():
         return

@@ -1,8 +1,8 @@
 """Finds external data in an ONNX file by reading its protobuf wire format, before ONNX Runtime opens it.
 
-An external tensor names a file path that the runtime would read: a bundle could make the server read any file it
-may. The `onnx` package would tell, but `serve` does without it (start-up time and memory).
-Field numbers are those of onnx.proto3, which never change.
+An external tensor names a file path that the runtime would read: a bundle could make the server read any
+file it may. The `onnx` package would tell, but `serve` does without it (start-up time and memory). Field
+numbers are those of onnx.proto3, which never change.
 """
 
 from collections.abc import Iterator, Mapping

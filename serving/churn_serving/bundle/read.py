@@ -1,10 +1,11 @@
 """Reads a bundle from a directory and refuses it with a typed reason, in a fixed order.
 
-Sizes, then the pinned digest, then each file against SHA256SUMS, then the schema. Each file is read once and the
-bytes that were checked are the bytes that are used, so that a volume changing underneath cannot slip anything in.
+Sizes, then the pinned digest, then each file against SHA256SUMS, then the schema. Each file is read once
+and the bytes that were checked are the bytes that are used, so that a volume changing underneath cannot
+slip anything in.
 
-The directory may be read-only and may hold more: `lost+found` on a fresh volume, `..data` on a mounted ConfigMap,
-hidden files. What SHA256SUMS cannot list is never opened.
+The directory may be read-only and may hold more: `lost+found` on a fresh volume, `..data` on a mounted
+ConfigMap, hidden files. What SHA256SUMS cannot list is never opened.
 """
 
 import stat
@@ -22,7 +23,12 @@ from churn_serving.bundle.schema import (
     Reference,
     check_reference,
 )
-from churn_serving.errors import BundleIncompleteError, BundleTooLargeError, FileMismatchError, SchemaInvalidError
+from churn_serving.errors import (
+    BundleIncompleteError,
+    BundleTooLargeError,
+    FileMismatchError,
+    SchemaInvalidError,
+)
 
 T = TypeVar("T")
 
@@ -86,7 +92,8 @@ def _check_sizes(directory: Path) -> None:
             found = target.stat()
         except OSError:
             raise BundleIncompleteError(f"{name} is missing") from None
-        # A link inside the directory is how ConfigMap volumes work; one that leaves it would serve another's file.
+        # A link inside the directory is how ConfigMap volumes work; one that leaves it would serve
+        # another's file.
         if not target.is_relative_to(root):
             raise FileMismatchError(f"{name} is a link that leaves the bundle")
         if not stat.S_ISREG(found.st_mode):  # a pipe would block the reader for ever
@@ -96,7 +103,9 @@ def _check_sizes(directory: Path) -> None:
 
 
 def _too_large(name: str) -> BundleTooLargeError:
-    return BundleTooLargeError(f"{name} is larger than the {sums.MAX_BYTES[name]:,} bytes a bundle's may have")
+    return BundleTooLargeError(
+        f"{name} is larger than the {sums.MAX_BYTES[name]:,} bytes a bundle's may have"
+    )
 
 
 def _parse(files: dict[str, bytes]) -> tuple[Manifest, list[GoldenRow], Reference]:
@@ -106,7 +115,9 @@ def _parse(files: dict[str, bytes]) -> tuple[Manifest, list[GoldenRow], Referenc
     manifest = _decode(files[sums.MANIFEST], Manifest, sums.MANIFEST)
     golden = [_decode(line, GoldenRow, sums.GOLDEN) for line in files[sums.GOLDEN].splitlines()]
     if len(golden) < MIN_GOLDEN_ROWS:
-        raise SchemaInvalidError(f"{sums.GOLDEN} has {len(golden)} rows; at least {MIN_GOLDEN_ROWS} are needed")
+        raise SchemaInvalidError(
+            f"{sums.GOLDEN} has {len(golden)} rows; at least {MIN_GOLDEN_ROWS} are needed"
+        )
     reference = _decode(files[sums.REFERENCE], Reference, sums.REFERENCE)
     try:
         check_reference(manifest, reference)

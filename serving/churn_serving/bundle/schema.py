@@ -70,7 +70,8 @@ Feature = Numeric | Boolean | Categorical
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     """How the model did on rows it was not trained on.
 
-    `lift_top_decile` is the share of churners among the tenth with the highest probability, over the share among all.
+    `lift_top_decile` is the share of churners among the tenth with the highest probability, over the share
+    among all.
     """
 
     train_rows: Count
@@ -129,7 +130,7 @@ class GoldenRow(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NumericReference(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="numeric"):
-    """Rows per bin: below edges[0], between each two, from the last edge up. Edges in the column's own unit."""
+    """Rows per bin: below edges[0], between each two, from the last edge up; in the column's own unit."""
 
     edges: list[float]
     counts: list[Count]
@@ -147,7 +148,7 @@ FeatureReference = NumericReference | CategoryReference
 
 
 class Reference(Struct, frozen=True, forbid_unknown_fields=True):
-    """reference.json: features over the training rows, `score` over the holdout, which the model never saw."""
+    """reference.json: features over the training rows, `score` over the holdout, unseen by the model."""
 
     rows: Count
     features: dict[str, FeatureReference]

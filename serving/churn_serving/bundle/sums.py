@@ -42,7 +42,9 @@ def build_sums(files: Mapping[str, bytes]) -> bytes:
 def check_digest(sums: bytes, pinned: str) -> None:
     """Raise DigestMismatchError unless `pinned` is the digest of these bytes."""
     if not _DIGEST.fullmatch(pinned):
-        raise DigestMismatchError(f"{pinned[:100]!r} is no digest: write sha256: and 64 hex digits, as `check` prints it")
+        raise DigestMismatchError(
+            f"{pinned[:100]!r} is no digest: write sha256: and 64 hex digits, as `check` prints it"
+        )
     found = digest_of(sums)
     if found != pinned:
         raise DigestMismatchError(f"the bundle's digest is {found}, pinned is {pinned}")
@@ -51,8 +53,8 @@ def check_digest(sums: bytes, pinned: str) -> None:
 def parse_sums(sums: bytes) -> dict[str, str]:
     """The listed SHA-256 by file name.
 
-    Only the names of a bundle's files are let through: a name with a path in it would make whoever writes or reads
-    by this list (`fetch` does) leave the bundle's directory.
+    Only the names of a bundle's files are let through: a name with a path in it would make whoever writes
+    or reads by this list (`fetch` does) leave the bundle's directory.
     """
     listed: dict[str, str] = {}
     for line in sums.decode("utf-8", errors="replace").splitlines():

@@ -36,8 +36,8 @@ def check_target(directory: Path) -> None:
 def write_files(directory: Path, files: dict[str, bytes]) -> None:
     """Put `files` in place of whatever bundle `directory` held.
 
-    SHA256SUMS goes first and comes last: a reader in between finds no bundle, never a mixture of two. The directory
-    itself stays (it may be a mount point).
+    SHA256SUMS goes first and comes last: a reader in between finds no bundle, never a mixture of two. The
+    directory itself stays (it may be a mount point).
     """
     check_target(directory)
     directory.mkdir(parents=True, exist_ok=True)

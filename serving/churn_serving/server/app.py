@@ -68,7 +68,9 @@ class TrafficApp:
         name = serving.table.name
         self._routes = {
             **_FIXED,
-            f"/v1/models/{name}": Route("/v1/models/{model}", page=pages.metadata, to_error=plain_error_reply),
+            f"/v1/models/{name}": Route(
+                "/v1/models/{model}", page=pages.metadata, to_error=plain_error_reply
+            ),
             f"/v1/models/{name}:predict": Route(
                 "/v1/models/{model}:predict", hot=scoring.predict_v1, to_error=plain_error_reply
             ),
@@ -99,7 +101,9 @@ class TrafficApp:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         settings = self._serving.settings
-        return await read_body(scope, receive, max_bytes=settings.max_body_bytes, seconds=settings.receive_seconds)
+        return await read_body(
+            scope, receive, max_bytes=settings.max_body_bytes, seconds=settings.receive_seconds
+        )
 
     def _page(self, scope: Scope, route: Route) -> Reply:
         if route is _UNMATCHED:
@@ -125,7 +129,9 @@ class TrafficApp:
             route.template, method, reply.status, seconds=seconds, received=received, sent=len(reply.body)
         )
         if self._serving.settings.access_log:
-            log.info("request", route=route.template, method=method, status=reply.status, seconds=round(seconds, 6))
+            log.info(
+                "request", route=route.template, method=method, status=reply.status, seconds=round(seconds, 6)
+            )
 
 
 def _not_found(path: str, name: str) -> RequestError:

@@ -1,4 +1,4 @@
-"""Follows serving.json while serving: a new threshold or weight holds from the next request on, without a restart."""
+"""Follows serving.json: a new threshold or weight holds from the next request on, without a restart."""
 
 import asyncio
 import os

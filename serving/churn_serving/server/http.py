@@ -1,4 +1,4 @@
-"""Bytes in and out of ASGI: request bodies with a cap and a deadline, replies, and the one shape of an error."""
+"""Bytes in and out of ASGI: bodies with a cap and a deadline, replies, and the one shape of an error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,7 +38,12 @@ class RequestError(Exception):
     """
 
     def __init__(
-        self, status: int, code: str, message: str, details: Sequence[Fault] = (), headers: tuple[Header, ...] = ()
+        self,
+        status: int,
+        code: str,
+        message: str,
+        details: Sequence[Fault] = (),
+        headers: tuple[Header, ...] = (),
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
@@ -59,7 +64,9 @@ def error_reply(error: RequestError) -> Reply:
 def plain_error_reply(error: RequestError) -> Reply:
     """`{"error": message}`, as the V1 protocol has it, with the details told in words."""
     told = [f"record {fault.record}, {fault.column!r}: {fault.message}" for fault in error.details]
-    return Reply(error.status, encode_json({"error": "; ".join([error.message, *told])}), headers=error.headers)
+    return Reply(
+        error.status, encode_json({"error": "; ".join([error.message, *told])}), headers=error.headers
+    )
 
 
 def check_json(headers: Sequence[Header]) -> None:
@@ -81,7 +88,9 @@ def check_json(headers: Sequence[Header]) -> None:
             message = "send JSON in UTF-8, with the header Content-Type: application/json"
             raise RequestError(415, "unsupported_media_type", message)
     if encoding not in {b"", b"identity"}:
-        raise RequestError(415, "unsupported_encoding", "send the body uncompressed, without Content-Encoding")
+        raise RequestError(
+            415, "unsupported_encoding", "send the body uncompressed, without Content-Encoding"
+        )
 
 
 async def read_body(scope: Scope, receive: Receive, *, max_bytes: int, seconds: float) -> bytes:

@@ -1,7 +1,7 @@
 """What is measured, and how Prometheus gets it.
 
-Counts are plain numbers while serving (an `observe` of the client library costs a fifth of a request's budget) and
-become metric families only when somebody scrapes.
+Counts are plain numbers while serving (an `observe` of the client library costs a fifth of a request's
+budget) and become metric families only when somebody scrapes.
 """
 
 from bisect import bisect_left
@@ -28,7 +28,21 @@ from churn_serving.scorer import Probabilities
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_INFERENCE_SECONDS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1)
+_INFERENCE_SECONDS = (
+    0.00001,
+    0.000025,
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.05,
+    0.1,
+    1,
+)
 _BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20, 16 << 20)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _PROBABILITY = tuple(round(step / 20, 2) for step in range(1, 21))
@@ -75,7 +89,9 @@ class ModelMetrics:
         self.batch_rows.observe(len(matrix))
         finite = probabilities[np.isfinite(probabilities)]
         self.probability.observe_all(finite)
-        if not ((matrix >= self._low) & (matrix <= self._high)).all():  # seldom: one look, and counting only then
+        if not (
+            (matrix >= self._low) & (matrix <= self._high)
+        ).all():  # seldom: one look, and counting only then
             self.below += (matrix < self._low).sum(axis=0)
             self.above += (matrix > self._high).sum(axis=0)
             self.nan += np.isnan(matrix).sum(axis=0)
@@ -108,7 +124,7 @@ class Metrics(Collector):
     def observe_request(
         self, route: str, method: str, status: int, *, seconds: float, received: int, sent: int
     ) -> None:
-        """Count one answered request. `route` is the path's template: paths themselves are the caller's to invent."""
+        """Count one answered request. `route` is the path's template: paths are the caller's to invent."""
         self.requests[route, method, status] += 1
         if route not in self.durations:
             self.durations[route] = Histogram(_SECONDS)
@@ -134,7 +150,11 @@ class Metrics(Collector):
             requests.add_metric([route, method, str(status)], count)
         yield requests
         for name, text, histograms in (
-            ("http_request_duration_seconds", "From the request's headers to the reply's last byte.", self.durations),
+            (
+                "http_request_duration_seconds",
+                "From the request's headers to the reply's last byte.",
+                self.durations,
+            ),
             ("http_request_size_bytes", "Bodies received.", self.request_bytes),
             ("http_response_size_bytes", "Bodies sent.", self.response_bytes),
         ):
@@ -146,7 +166,9 @@ class Metrics(Collector):
         for code, count in self.errors.items():
             errors.add_metric([code], count)
         yield errors
-        reloads = CounterMetricFamily("serving_config_reloads", "Changes of serving.json seen.", labels=["result"])
+        reloads = CounterMetricFamily(
+            "serving_config_reloads", "Changes of serving.json seen.", labels=["result"]
+        )
         for result, count in self.reloads.items():
             reloads.add_metric([result], count)
         yield reloads
@@ -156,16 +178,27 @@ class Metrics(Collector):
     def _collect_models(self) -> Iterator[Metric]:
         labels = ["model", "version", "revision"]
         info = InfoMetricFamily("model", "Models loaded.")
-        predictions = CounterMetricFamily("model_predictions", "Customers scored.", labels=[*labels, "outcome"])
-        load = GaugeMetricFamily("model_load_duration_seconds", "Verifying and loading the bundle.", labels=labels)
-        threshold = GaugeMetricFamily("model_threshold", "Probability from which churn is said.", labels=labels)
-        inference = HistogramMetricFamily("model_inference_duration_seconds", "One call of the model.", labels=labels)
+        predictions = CounterMetricFamily(
+            "model_predictions", "Customers scored.", labels=[*labels, "outcome"]
+        )
+        load = GaugeMetricFamily(
+            "model_load_duration_seconds", "Verifying and loading the bundle.", labels=labels
+        )
+        threshold = GaugeMetricFamily(
+            "model_threshold", "Probability from which churn is said.", labels=labels
+        )
+        inference = HistogramMetricFamily(
+            "model_inference_duration_seconds", "One call of the model.", labels=labels
+        )
         rows = HistogramMetricFamily("model_batch_rows", "Customers scored in one call.", labels=labels)
         probability = HistogramMetricFamily("model_probability", "Probabilities given.", labels=labels)
         for route, counts in self._models.values():
             model, manifest = route.model, route.model.manifest
             values = [self._name, manifest.version, route.revision or ""]
-            named = dict(zip(labels, values, strict=True)) | {"digest": model.digest, "algorithm": manifest.algorithm}
+            named = dict(zip(labels, values, strict=True)) | {
+                "digest": model.digest,
+                "algorithm": manifest.algorithm,
+            }
             info.add_metric([], named)
             predictions.add_metric([*values, "churn"], counts.churn)
             predictions.add_metric([*values, "stay"], counts.stay)
@@ -203,7 +236,7 @@ class Metrics(Collector):
 
 
 def _training_range(manifest: Manifest) -> tuple[Matrix, Matrix]:
-    """Lowest and highest code per feature: below and above lie unseen (-1) and missing (the last) categories."""
+    """Lowest and highest code per feature: unseen texts (-1) lie below, missing ones (the last) above."""
     low, high = [], []
     for feature in manifest.features:
         match feature:

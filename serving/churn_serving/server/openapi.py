@@ -1,10 +1,9 @@
-"""The OpenAPI 3.1 document of this model: its columns are the request's schema, a typical customer the example."""
+"""The OpenAPI 3.1 document: this model's columns are the request's schema, a typical customer the example."""
 
 from typing import Any
 
 import msgspec
 
-from churn_serving import __version__
 from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest, Numeric
 from churn_serving.server.scoring import PredictReply, V1Reply
 from churn_serving.settings import Settings
@@ -21,7 +20,7 @@ def build_openapi(name: str, manifest: Manifest, settings: Settings) -> _Json:
         "info": {
             "title": f"Churn model {name}",
             "version": manifest.version,
-            "description": f"Probability that `{manifest.target}` is `{manifest.positive}`. churn-serving {__version__}.",
+            "description": f"Probability that `{manifest.target}` is `{manifest.positive}`.",
         },
         "paths": _paths(name),
         "components": {
@@ -56,7 +55,10 @@ def _typical(feature: Feature) -> float | bool | str:
 def _record(manifest: Manifest) -> _Json:
     properties = {feature.name: _property(feature) for feature in manifest.features}
     if manifest.id:
-        properties[manifest.id] = {"type": ["string", "integer"], "description": "The customer's id; comes back."}
+        properties[manifest.id] = {
+            "type": ["string", "integer"],
+            "description": "The customer's id; comes back.",
+        }
     for column in (*manifest.ignored, manifest.target):
         properties[column] = {"description": "Accepted, not scored."}
     return {
@@ -71,32 +73,46 @@ def _property(feature: Feature) -> _Json:
     match feature:
         case Numeric():
             kind = "number"
-            seen = f"In training from {feature.minimum:g} to {feature.maximum:g}; beyond it is scored and counted."
+            seen = f"In training {feature.minimum:g} to {feature.maximum:g}; beyond it is scored and counted."
             examples: list[Any] = [_typical(feature)]
         case Boolean():
             kind, seen, examples = "boolean", "True or false.", [feature.typical]
         case Categorical():
-            kind, seen = "string", "The examples are the texts seen in training; another is scored as none of them."
+            kind, seen = (
+                "string",
+                "The examples are the texts seen in training; another is scored as none of them.",
+            )
             examples = feature.categories
     return {"type": [kind, "null"] if feature.nullable else kind, "description": seen, "examples": examples}
 
 
 def _request(key: str, max_records: int) -> _Json:
-    records = {"type": "array", "minItems": 1, "maxItems": max_records, "items": {"$ref": _REF.format(name="Record")}}
+    records = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": max_records,
+        "items": {"$ref": _REF.format(name="Record")},
+    }
     return {"type": "object", "properties": {key: records}, "required": [key], "additionalProperties": False}
 
 
 def _paths(name: str) -> _Json:
     model = f"/v1/models/{name}"
     return {
-        "/predict": {"post": _scoring("predict", "Score customers", "PredictRequest", "PredictReply", "Error")},
+        "/predict": {
+            "post": _scoring("predict", "Score customers", "PredictRequest", "PredictReply", "Error")
+        },
         f"{model}:predict": {
-            "post": _scoring("predictV1", "Score customers (KServe V1 protocol)", "V1Request", "V1Reply", "V1Error")
+            "post": _scoring(
+                "predictV1", "Score customers (KServe V1 protocol)", "V1Request", "V1Reply", "V1Error"
+            )
         },
         model: {"get": _reading("metadata", "What is loaded: columns, metrics, digest, threshold")},
         "/v1/models": {"get": _reading("models", "The model's name")},
         "/livez": {"get": _reading("live", "Whether the process works")},
-        "/readyz": {"get": _reading("ready", "Whether new traffic should come here", may_be_unavailable=True)},
+        "/readyz": {
+            "get": _reading("ready", "Whether new traffic should come here", may_be_unavailable=True)
+        },
     }
 
 
@@ -122,7 +138,9 @@ def _scoring(operation: str, summary: str, request: str, reply: str, error: str)
 
 
 def _reading(operation: str, summary: str, *, may_be_unavailable: bool = False) -> _Json:
-    responses: _Json = {"200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}}
+    responses: _Json = {
+        "200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
+    }
     if may_be_unavailable:
         responses["503"] = {"description": "The process is leaving.", "content": _content("Error")}
     return {"operationId": operation, "summary": summary, "responses": responses}

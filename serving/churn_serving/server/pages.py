@@ -12,7 +12,10 @@ from churn_serving.server.openapi import build_openapi
 from churn_serving.server.state import Serving
 
 _PAGE_HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'",
+    ),
     (b"x-content-type-options", b"nosniff"),
 )
 
@@ -23,14 +26,16 @@ def home(_serving: Serving) -> Reply:
 
 
 def docs(_serving: Serving) -> Reply:
-    """GET /docs: a form with this model's columns that scores a customer, and every route. Needs no other host."""
+    """GET /docs: a form of this model's columns that scores a customer. Needs no other host."""
     return Reply(200, _page(), b"text/html; charset=utf-8", _PAGE_HEADERS)
 
 
 def openapi(serving: Serving) -> Reply:
     """GET /openapi.json."""
     table = serving.table
-    return Reply(200, encode_json(build_openapi(table.name, table.routes[0].model.manifest, serving.settings)))
+    return Reply(
+        200, encode_json(build_openapi(table.name, table.routes[0].model.manifest, serving.settings))
+    )
 
 
 def models(serving: Serving) -> Reply:
@@ -52,7 +57,10 @@ def _describe(route: Route) -> dict[str, Any]:
         "weight": route.weight,
         "threshold": route.threshold,
         "digest": route.model.digest,
-        **{name: getattr(manifest, name) for name in ("version", "algorithm", "target", "positive", "id", "ignored")},
+        **{
+            name: getattr(manifest, name)
+            for name in ("version", "algorithm", "target", "positive", "id", "ignored")
+        },
         "features": manifest.features,
         "metrics": manifest.metrics,
         "created": None if manifest.created is msgspec.UNSET else manifest.created,

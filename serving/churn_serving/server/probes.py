@@ -1,6 +1,15 @@
-"""Liveness and readiness, and the metrics port's ASGI application, which must answer however busy the other port is."""
+"""Liveness, readiness and the metrics port's ASGI application, which the kubelet and Prometheus ask."""
 
-from churn_serving.server.http import Receive, Reply, RequestError, Scope, Send, encode_json, error_reply, send_reply
+from churn_serving.server.http import (
+    Receive,
+    Reply,
+    RequestError,
+    Scope,
+    Send,
+    encode_json,
+    error_reply,
+    send_reply,
+)
 from churn_serving.server.metrics import CONTENT_TYPE
 from churn_serving.server.state import Serving
 
@@ -14,7 +23,9 @@ def ready(serving: Serving) -> Reply:
     """GET /readyz: 200 while new traffic should come here, 503 once the process is leaving."""
     if serving.ready:
         return Reply(200, encode_json({"status": "ready", "model": serving.table.name}))
-    return error_reply(RequestError(503, "draining", "this server is shutting down", headers=((b"retry-after", b"1"),)))
+    return error_reply(
+        RequestError(503, "draining", "this server is shutting down", headers=((b"retry-after", b"1"),))
+    )
 
 
 def metrics(serving: Serving) -> Reply:
@@ -22,21 +33,24 @@ def metrics(serving: Serving) -> Reply:
     return Reply(200, serving.metrics.render(), CONTENT_TYPE)
 
 
+_PAGES = {"/livez": live, "/readyz": ready, "/metrics": metrics}
+
+
 class ProbeApp:
     """Serves the metrics port."""
-
-    _pages = {"/livez": live, "/readyz": ready, "/metrics": metrics}
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        page = self._pages.get(scope["path"])
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        page = _PAGES.get(scope["path"])
         if page is None:
-            reply = error_reply(RequestError(404, "not_found", f"this port has {', '.join(self._pages)}"))
+            reply = error_reply(RequestError(404, "not_found", f"this port has {', '.join(_PAGES)}"))
         elif scope["method"] not in {"GET", "HEAD"}:
             headers = ((b"allow", b"GET, HEAD"),)
-            reply = error_reply(RequestError(405, "method_not_allowed", "this path answers GET", headers=headers))
+            reply = error_reply(
+                RequestError(405, "method_not_allowed", "this path answers GET", headers=headers)
+            )
         else:
             reply = page(self._serving)
         await send_reply(send, reply, close=False)

@@ -50,8 +50,8 @@ def _malformed(error: Exception) -> str:
 def _refuse_duplicate_keys(body: bytes, records: list[Any]) -> None:
     """A key that stands twice would silently lose one of its values.
 
-    Every key has its colon: as many colons as keys means that none stands twice. More may also lie in texts or in
-    nested values, so only then is the body read again, by a slower parser that shows the pairs.
+    Every key has its colon: as many colons as keys means that none stands twice. More may also lie in texts
+    or in nested values, so only then is the body read again, by a slower parser that shows the pairs.
     """
     keys = 1 + sum(len(record) for record in records if isinstance(record, dict))
     if body.count(b":") == keys:

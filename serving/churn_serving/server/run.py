@@ -35,7 +35,8 @@ def serve(settings: Settings) -> int:
     Returns:
         The exit code: 0 after a drain, 1 where a bundle, serving.json or a port is refused.
     """
-    # As process 1 of a container a signal without a handler is ignored: one that comes while loading must count.
+    # As process 1 of a container a signal without a handler is ignored: one that comes while loading must
+    # count.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         table, models, seen = _load(settings)
@@ -103,7 +104,7 @@ def _server(app: Any, settings: Settings) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
-        timeout_graceful_shutdown=math.ceil(settings.deadline_seconds - settings.drain_seconds),
+        timeout_graceful_shutdown=math.floor(settings.deadline_seconds - settings.drain_seconds),
     )
     return uvicorn.Server(config)
 
@@ -111,9 +112,9 @@ def _server(app: Any, settings: Settings) -> uvicorn.Server:
 def _drain_on_signals(serving: Serving, traffic: uvicorn.Server) -> None:
     """Leave in steps, where uvicorn alone would stop listening at once.
 
-    SIGTERM: readiness fails and every reply closes its connection, while new requests are still answered, because
-    load balancers learn late. After `drain_seconds` nothing new is accepted, idle connections close and what is in
-    flight finishes. A second signal, or Ctrl-C, skips the waiting.
+    SIGTERM: readiness fails and every reply closes its connection, while new requests are still answered,
+        because load balancers learn late. After `drain_seconds` nothing new is accepted, idle connections
+        close and what is in flight finishes. A second signal, or Ctrl-C, skips the waiting.
     """
     loop = asyncio.get_running_loop()
 
@@ -149,7 +150,9 @@ def _log_ready(serving: Serving, listeners: list[socket.socket]) -> None:
 def _process_age_seconds() -> float:
     """Seconds since the process began, which is before Python did; 0 where /proc does not tell."""
     try:
-        began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf(
+            "SC_CLK_TCK"
+        )
     except OSError:
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - began

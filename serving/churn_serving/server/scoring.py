@@ -58,7 +58,7 @@ async def predict(serving: Serving, body: bytes) -> Reply:
 
 
 async def predict_v1(serving: Serving, body: bytes) -> Reply:
-    """POST /v1/models/{model}:predict, KServe's V1 protocol: instances are records, predictions as in /predict."""
+    """POST /v1/models/{model}:predict, KServe's V1: instances are records, predictions as in /predict."""
     records = decode_records(body, "instances", max_records=serving.settings.max_records)
     _, predictions = await _score(serving, records)
     return Reply(200, encode_json(V1Reply(predictions)))
@@ -89,7 +89,7 @@ async def _score(serving: Serving, records: list[Any]) -> tuple[Route, list[Pred
 
 
 def _choose(serving: Serving, records: list[Any]) -> Route:
-    """By the first record's id: one revision answers a request, so that the reply's version holds for all of it."""
+    """By the first record's id: one revision answers a request, so the reply's version holds for all."""
     table = serving.table
     id_column = table.routes[0].model.manifest.id
     first = records[0]
@@ -106,7 +106,9 @@ def _encode(route: Route, records: list[Any]) -> EncodedRecords:
 
 
 def _unscorable(scored: Any) -> RequestError:
-    """Finite inputs can still overflow inside a graph; that is the record's doing and no failure of the server."""
+    """Finite inputs can overflow inside a graph: the record's doing, and no failure of the server."""
     rows = np.flatnonzero(~np.isfinite(scored))[:20]
-    faults = [Fault(int(row), "", "invalid", "the model gives no probability for these values") for row in rows]
+    faults = [
+        Fault(int(row), "", "invalid", "the model gives no probability for these values") for row in rows
+    ]
     return RequestError(422, "unscorable_records", "the model gives no probability for some records", faults)

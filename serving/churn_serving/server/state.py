@@ -1,4 +1,4 @@
-"""What the server's parts share: the routing table and whether the process is leaving. Nothing else changes."""
+"""What the server's parts share. Only the routing table and whether the process is leaving change."""
 
 import itertools
 import secrets

@@ -1,4 +1,6 @@
-"""Decides what each column is. The rules, in order:
+"""Decides what each column is.
+
+The rules, in order:
 
 1. one value only: ignored, it tells nothing
 2. true/false: boolean
@@ -6,7 +8,8 @@
 4. dates: refused, a date seen in training never comes again
 5. text: categorical, up to 100 different ones; numbers with leading zeros are text (post codes)
 
-Blank, NA, N/A, NaN and null are missing values in every kind. What looks like the customers' id is refused by name.
+Blank, NA, N/A, NaN and null are missing values in every kind. What looks like the customers' id is refused
+by name.
 """
 
 import re
@@ -31,7 +34,9 @@ _DATES = re.compile(
     r"|\d{1,2}[- ][A-Za-z]{3,9}[- ,]+\d{2,4}"
     r"|[A-Za-z]{3,9} \d{1,2},? \d{4}"
 )
-_ID_NAME = re.compile(r"(?i)(^|[_\- .])(id|uuid|guid|key)$|[a-z](Id|ID)$|(?i:customer|account|user)[_\- ]?(no|nr|number)$")
+_ID_NAME = re.compile(
+    r"(?i)(^|[_\- .])(id|uuid|guid|key)$|[a-z](Id|ID)$|(?i:customer|account|user)[_\- ]?(no|nr|number)$"
+)
 _LEADING_ZERO = re.compile(r"0\d+")
 
 
@@ -69,7 +74,9 @@ def decide_columns(
     for name, cells in table.columns.items():
         if name in {target, id_column}:
             continue
-        outcome = Ignored(name, "--drop") if name in drop else _decide(name, cells, as_text=name in categorical)
+        outcome = (
+            Ignored(name, "--drop") if name in drop else _decide(name, cells, as_text=name in categorical)
+        )
         match outcome:
             case Ignored():
                 columns.ignored.append(outcome)

@@ -53,7 +53,7 @@ def build_reference(
 
 
 def _lift(churned: Labels, probability: Floats) -> float:
-    """Churners among the tenth with the highest probability over churners among all; equal ones in file order."""
+    """Share of churners in the tenth with the highest probability over that in all; ties in file order."""
     tenth = max(1, round(len(churned) / 10))
     top = np.argsort(-probability, kind="stable")[:tenth]
     return float(churned[top].mean() / churned.mean())

@@ -92,8 +92,8 @@ def _logistic(graph: _Graph, inputs: str, classifier: LogisticRegression) -> str
 
 
 def _trees(graph: _Graph, inputs: str, classifier: GradientBoostingClassifier) -> str:
-    nodes: dict[str, list[Any]] = {name: [] for name in _NODE_FIELDS}
-    leaves: dict[str, list[Any]] = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
+    nodes: dict[str, Any] = {name: [] for name in _NODE_FIELDS}
+    leaves: dict[str, Any] = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
     for tree_id, estimator in enumerate(classifier.estimators_[:, 0]):
         _add_tree(nodes, leaves, tree_id, estimator.tree_, classifier.learning_rate)
     prior = classifier.init_.class_prior_[1]
@@ -134,6 +134,6 @@ def _add_tree(
 
 
 def _floor32(threshold: float) -> float:
-    """The largest float32 not above it: `x <= threshold` then holds for the same float32 x as in scikit-learn."""
+    """The largest float32 not above it: `x <= threshold` then holds for the same float32 x as in training."""
     nearest = np.float32(threshold)
     return float(np.nextafter(nearest, np.float32(-np.inf)) if nearest > threshold else nearest)

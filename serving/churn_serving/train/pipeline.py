@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from churn_serving.bundle.schema import Categorical, Feature, Numeric
 from churn_serving.features import Matrix
 
-Classifier = LogisticRegression | GradientBoostingClassifier
+Classifier: TypeAlias = LogisticRegression | GradientBoostingClassifier
 
 
 class Algorithm(StrEnum):
@@ -25,7 +26,7 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True)
 class Layout:
-    """How the coded matrix becomes the classifier's inputs: numbers, then missing marks, then one-hot columns.
+    """How the coded matrix becomes the classifier's inputs: numbers, missing marks, one-hot columns.
 
     Attributes:
         values: Columns of numbers and booleans.

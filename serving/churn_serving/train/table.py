@@ -67,7 +67,9 @@ def read_table(path: Path) -> Table:
             column.append(same.setdefault(stripped, stripped))
     table = Table(dict(zip(customers.header, columns, strict=True)), _digest(path))
     if table.rows < MIN_ROWS:
-        raise DataError(f"{path} has {table.rows} customers; at least {MIN_ROWS} are needed to train and to test")
+        raise DataError(
+            f"{path} has {table.rows} customers; at least {MIN_ROWS} are needed to train and to test"
+        )
     return table
 
 
@@ -75,7 +77,9 @@ def require_column(table: Table, name: str, option: str) -> None:
     """Raise DataError, naming the nearest, where the table has no such column."""
     if name in table.columns:
         return
-    near = difflib.get_close_matches(name.lower(), [column.lower() for column in table.columns], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(
+        name.lower(), [column.lower() for column in table.columns], n=1, cutoff=0.5
+    )
     hint = next((f"; did you mean {column!r}?" for column in table.columns if column.lower() in near), "")
     raise DataError(f"{option}: there is no column {name!r}{hint} The file has: {_list(table.columns)}")
 

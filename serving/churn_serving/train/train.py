@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from sklearn.model_selection import train_test_split
 
 from churn_serving import __version__
-from churn_serving.bundle.schema import FORMAT_VERSION, MIN_GOLDEN_ROWS, Feature, GoldenRow, Manifest
+from churn_serving.bundle.schema import MIN_GOLDEN_ROWS, Feature, GoldenRow, Manifest
 from churn_serving.bundle.write import build_files
 from churn_serving.errors import DataError
 from churn_serving.features import Matrix, encode_column, parse_cell
@@ -69,8 +69,9 @@ class Trained:
 def train(plan: TrainingPlan) -> Trained:
     """Train a model.
 
-    The columns' descriptions (range, categories, centre and scale) come from all labelled rows; the classifier is fitted
-    on the training part only, and that classifier, not one refitted on everything, is what the metrics describe.
+    The columns' descriptions (range, categories, centre and scale) come from all labelled rows; the
+    classifier is fitted on the training part only, and that classifier, not one refitted on everything, is
+    what the metrics describe.
 
     Raises:
         DataError: The file cannot be used as it is.
@@ -91,7 +92,7 @@ def train(plan: TrainingPlan) -> Trained:
     classifier = fit(plan.algorithm, inputs[fit_rows], labels.churned[fit_rows], plan.seed)
     probability = predict(classifier, inputs)
     manifest = Manifest(
-        format_version=FORMAT_VERSION,
+        format_version=1,
         name=plan.name,
         version=plan.version,
         created=_created(),
@@ -150,7 +151,9 @@ def _golden(table: Table, features: Sequence[Feature], probability: Floats) -> l
     picked = ranked[np.linspace(0, len(ranked) - 1, _GOLDEN_ROWS).round().astype(int)]
     return [
         GoldenRow(
-            record={feature.name: parse_cell(feature, table.columns[feature.name][row]) for feature in features},
+            record={
+                feature.name: parse_cell(feature, table.columns[feature.name][row]) for feature in features
+            },
             probability=float(probability[row]),
         )
         for row in picked
