@@ -96,7 +96,8 @@ def test_the_hooks_account_may_apply_the_charts_crd(hook_kubeconfig: Path):
 def test_the_hooks_account_may_not_touch_another(hook_kubeconfig: Path, crd: Object, tmp_path: Path):
     status, said = crd_apply(hook_kubeconfig, write(tmp_path, crd))
     assert status == 1
-    assert said.startswith("CRD churnmodels.upgrade.example not applied: 403 Forbidden")
+    assert said.startswith("CRD churnmodels.upgrade.example not applied: ")
+    assert "forbidden" in said
     assert len(said.splitlines()) == 1
 
 
@@ -107,4 +108,5 @@ def test_a_silent_api_server_is_named(api: Kubectl, tmp_path: Path):
     kubeconfig.write_text(yaml.safe_dump(config))
     status, said = crd_apply(kubeconfig, ROOT / "crds" / CRD)
     assert status == 1
-    assert said.startswith("CRD churnmodels.churnops.io not applied: the API server does not answer")
+    assert said.startswith("CRD churnmodels.churnops.io not applied: ")
+    assert "127.0.0.1" in said

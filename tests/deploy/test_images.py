@@ -1,6 +1,8 @@
 """The Dockerfiles: what goes in is locked, what comes out has few rights."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -12,12 +14,16 @@ MEMBERS = ["operator", "serving"]
 HASHES = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
-@pytest.fixture(params=MEMBERS)
-def dockerfile(request: pytest.FixtureRequest) -> Instructions:
-    """Its instructions, continued lines joined: `[["FROM", …], …]`."""
-    text = (ROOT / f"Dockerfile.{request.param}").read_text()
+def instructions(member: str) -> Instructions:
+    """The Dockerfile's instructions, continued lines joined: `[["FROM", …], …]`."""
+    text = (ROOT / f"Dockerfile.{member}").read_text()
     lines = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)).splitlines()
     return [line.split(maxsplit=1) for line in lines if line.strip()]
+
+
+@pytest.fixture(params=MEMBERS)
+def dockerfile(request: pytest.FixtureRequest) -> Instructions:
+    return instructions(request.param)
 
 
 def arguments(dockerfile: Instructions, instruction: str):
@@ -65,14 +71,28 @@ def test_every_locked_package_has_hashes(lock: str):
     assert [package.split()[0] for package in packages if not HASHES.search(package)] == []
 
 
-def test_the_images_differ_in_nothing_but_their_member():
-    operator, serving = ((ROOT / f"Dockerfile.{member}").read_text() for member in MEMBERS)
-    own = r"^(# The|LABEL|      org\.opencontainers\.image\.description|ENTRYPOINT).*$"
-    shared = [
-        re.sub(own, "", text, flags=re.MULTILINE)
-        for text in (operator, serving.replace("serving", "operator"))
-    ]
-    assert shared[0] == shared[1]
+def test_what_the_operators_image_drops_is_never_imported():
+    """The client's methods by API group are left out: an import of one would fail in the image only."""
+    (drop,) = [step for name, step in instructions("operator") if name == "RUN" and step.startswith("rm ")]
+    dropped = {path.replace("/", ".") + "." for path in re.findall(r"site-packages/(\S+)", drop)}
+    program = "import sys, churn_operator.__main__, churn_operator.crd_apply; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert len(dropped) == 2
+    assert [module for module in loaded if f"{module}.".startswith(tuple(dropped))] == []
+
+
+def test_the_images_are_made_alike():
+    """The steps are the same; the operator's drop one thing more."""
+    own = ("LABEL", "ENTRYPOINT")
+    steps = {
+        member: [
+            " ".join(step).replace(member, "MEMBER") for step in instructions(member) if step[0] not in own
+        ]
+        for member in MEMBERS
+    }
+    assert [step for step in steps["operator"] if not step.startswith("RUN rm ")] == steps["serving"]
 
 
 def test_the_build_context_is_an_allow_list():
