@@ -1,5 +1,6 @@
 """The `churn-serving` command. Each subcommand imports what it needs: `serve` must start fast."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,6 +126,8 @@ def serve(**options: Any) -> None:
         write_termination_message(error)
         sys.exit(1)
     set_up_logs(settings.log_level)
+    # Before NumPy is imported: its linear algebra starts a thread for each of the node's cores, and we use none.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from churn_serving.server.run import serve as run
 
     sys.exit(run(settings))
