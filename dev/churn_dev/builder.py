@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -22,24 +21,24 @@ def docker_answers() -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def build(
-    name: str, dockerfile: str, context: Path, *, inputs: str, arguments: Mapping[str, str] | None = None
-) -> None:
-    """Builds the image `name` from the text of a Dockerfile.
+def build(name: str, dockerfile: str, context: Path, *, inputs: str) -> None:
+    """Builds the image `name` from the text of a Dockerfile; the one that had the name before goes.
 
     Args:
         name: full name with its tag.
         dockerfile: its text.
         context: directory of what it copies.
         inputs: hash of all that goes in, kept with the image.
-        arguments: build arguments.
 
     Raises:
-        DevError: the build failed; gives its last line.
+        DevError: the build failed; gives its last words.
     """
-    options = [f"--build-arg={key}={value}" for key, value in (arguments or {}).items()]
-    options += [f"--tag={name}", f"--label={_INPUTS}={inputs}", "--file=-", str(context)]
+    before = _identity(name)
+    options = [f"--tag={name}", f"--label={_INPUTS}={inputs}", "--file=-", str(context)]
     programs.output(*_build_command(), *options, stdin=dockerfile)
+    if before and before != _identity(name):
+        # Nameless images would fill the disk. One that a container or another image still needs stays.
+        subprocess.run([*_remove_command(), before], capture_output=True, check=False)
 
 
 def built_from(name: str) -> str | None:
@@ -53,12 +52,12 @@ def image_id(name: str) -> str:
     Raises:
         DevError: it is not there.
     """
-    identity = _inspect(name, docker=".Id", buildah=".FromImageID")
+    identity = _identity(name)
     if not identity:
         raise DevError(
             f"no image is called {name} here: build it first, for example with `churn-dev build-images`"
         )
-    return identity.removeprefix("sha256:")
+    return identity
 
 
 def save(name: str, path: Path) -> None:
@@ -75,6 +74,14 @@ def _build_command() -> list[str]:
     if docker_answers():
         return ["docker", "build", "--quiet"]
     return ["buildah", "bud", "--quiet", "--isolation=chroot", "--network=host", "--layers", "--pull-never"]
+
+
+def _remove_command() -> list[str]:
+    return ["docker", "image", "rm"] if docker_answers() else ["buildah", "rmi"]
+
+
+def _identity(name: str) -> str:
+    return _inspect(name, docker=".Id", buildah=".FromImageID").removeprefix("sha256:")
 
 
 def _inspect(name: str, *, docker: str, buildah: str, label: str = "") -> str:

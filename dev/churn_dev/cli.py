@@ -93,21 +93,31 @@ def build_images(
             print(image)
 
 
-@app.command()
-def demo(name: Name = "dev") -> None:
-    """Bring up a cluster, install the chart, serve a model and score three customers."""
-    from churn_dev.demo import Demo
-
-    with _one_line_errors():
-        Demo(name).run()
-
-
 @app.command("tools")
 def tool(names: Annotated[list[str], typer.Argument(help="Programs, for example kubectl or helm.")]) -> None:
     """Print the path of each pinned tool, building it first where it is missing."""
     with _one_line_errors():
         for path in tools.paths(names):
             print(path)
+
+
+@app.command()
+def demo(name: Name = "dev") -> None:
+    """From nothing to three scored customers on a real cluster; safe to repeat."""
+    from churn_dev.demo import Demo
+
+    with _one_line_errors():
+        Demo(name).run()
+
+
+@app.command()
+def bench(name: Name = "bench") -> None:
+    """Measure what docs/benchmarks.md states, on a cluster of its own, and print the table."""
+    from churn_dev import bench as benchmarks
+
+    with _one_line_errors():
+        for figure in benchmarks.run(name):
+            print(figure.row())
 
 
 def _bundle(argument: str) -> tuple[str, Path]:

@@ -127,7 +127,7 @@ def up(name: str, nodes: int) -> LocalCluster:
         MissingPrerequisite: the machine lacks something.
     """
     prepare(nodes)
-    with locked(STATE / f"{name}.lock"):
+    with locked(_lock(name)):
         cluster = find(name)
         if cluster and cluster.nodes != nodes:
             raise DevError(
@@ -148,10 +148,11 @@ def up(name: str, nodes: int) -> LocalCluster:
 
 def down(name: str) -> None:
     """Removes the cluster: every process, link, namespace, control group and file of it."""
-    with locked(STATE / f"{name}.lock"):
+    with locked(_lock(name)):
         if cluster := find(name):
             with step(f"removing cluster {name}"):
                 _remove(cluster.layout)
+        _lock(name).unlink()
 
 
 def _reserve(name: str, nodes: int) -> Layout:
@@ -235,6 +236,10 @@ def _node_ready(kubectl: Kubectl, name: str) -> bool:
 
 def _record(name: str) -> Path:
     return STATE / name / "cluster.json"
+
+
+def _lock(name: str) -> Path:
+    return STATE / f"{name}.lock"
 
 
 def _prepared(layout: Layout) -> Path:

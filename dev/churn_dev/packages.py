@@ -22,13 +22,12 @@ _PACKAGES = {
     "sysctl": "procps",
     "unshare": "util-linux",
 }
-_ADMIN_DIRECTORIES = ":/usr/sbin:/sbin"
+_ADMIN_DIRECTORIES = ["/usr/sbin", "/sbin"]
 
 
 def missing(programs: Iterable[str]) -> list[str]:
     """Packages of those programs that the machine lacks."""
-    search = os.environ.get("PATH", os.defpath) + _ADMIN_DIRECTORIES
-    return sorted({_PACKAGES[program] for program in programs if shutil.which(program, path=search) is None})
+    return sorted({_PACKAGES[program] for program in programs if shutil.which(program) is None})
 
 
 def ensure(programs: Iterable[str]) -> None:
@@ -37,6 +36,7 @@ def ensure(programs: Iterable[str]) -> None:
     Raises:
         MissingPrerequisite: it is not; names the packages.
     """
+    _find_admin_programs()
     lacking = missing(programs)
     if not lacking:
         return
@@ -49,6 +49,12 @@ def ensure(programs: Iterable[str]) -> None:
         # A fresh machine has no package lists yet.
         if not _install(lacking) and not (_apt("update") and _install(lacking)):
             raise by_hand
+
+
+def _find_admin_programs() -> None:
+    """Completes PATH: that of a plain `su` lacks the directories of nft, iptables and debootstrap."""
+    directories = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join(dict.fromkeys([*directories, *_ADMIN_DIRECTORIES]))
 
 
 def _install(names: list[str]) -> bool:

@@ -58,8 +58,8 @@ class Family:
         """Version of the first program's module, as `v1.2.3`; `v0.0.0` where it lies beside the go.mod."""
         program = next(iter(self.programs.values()))
         required: list[tuple[str, str]] = _REQUIREMENT.findall(self.go_mod)
-        owners = (version for module, version in required if f"{program}/".startswith(f"{module}/"))
-        return next(owners, "v0.0.0")
+        owners = [(module, version) for module, version in required if f"{program}/".startswith(f"{module}/")]
+        return max(owners, default=("", "v0.0.0"), key=lambda owner: len(owner[0]))[1]
 
     @property
     def build_flags(self) -> list[str]:
