@@ -20,6 +20,8 @@ from churn_operator.runtime.client import connection
 
 log = structlog.get_logger()
 
+IDENTITY: Any = "churn-operator"
+"""For kopf, which would ask for the name of the user; in an image that user has none."""
 LONGEST_BACKOFF_SECONDS = 30.0
 GOOD_RUN_SECONDS = 60.0
 STOP_SECONDS = 2.0
@@ -78,6 +80,7 @@ class Shell:
         self._stop = (asyncio.get_running_loop(), stop)
         await kopf.operator(
             registry=build_registry(self._seen, _log_in),
+            identity=IDENTITY,
             standalone=True,
             clusterwide=self._namespace is None,
             namespaces=[self._namespace] if self._namespace else [],
