@@ -64,7 +64,9 @@ def score_file(model: Model, customers: Path, out: Path, *, threshold: float) ->
                 csv.writer(file, lineterminator="\n"),
                 csv.writer(rejected_file, lineterminator="\n"),
             )
-            write.writerow([model.manifest.id or _LINE, "probability", "churn"])
+            write.writerow(
+                [model.manifest.id if model.manifest.id in header else _LINE, "probability", "churn"]
+            )
             reject.writerow([_LINE, "reason"])
             encoded = _encode(model, header, rows)
             while chunk := list(islice(encoded, _CHUNK_ROWS)):

@@ -42,7 +42,9 @@ def shop_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = random.Random(7)  # noqa: S311 (a data set, not a secret)
     with path.open("w", newline="") as file:
         write = csv.writer(file)
-        write.writerow(["account", "age", "balance", "plan", "newsletter", "visits", "region", "joined", "left"])
+        write.writerow(
+            ["account", "age", "balance", "plan", "newsletter", "visits", "region", "joined", "left"]
+        )
         for account in range(600):
             visits = rng.randint(0, 30)
             plan = rng.choice(["basic", "plus", "pro, yearly", ""])

@@ -16,7 +16,9 @@ from churn_serving.model import load_model
 
 def relist(bundle: Path) -> None:
     """Make SHA256SUMS fit the files again, as somebody who forges a bundle would."""
-    (bundle / sums.SUMS).write_bytes(sums.build_sums({name: (bundle / name).read_bytes() for name in sums.LISTED}))
+    (bundle / sums.SUMS).write_bytes(
+        sums.build_sums({name: (bundle / name).read_bytes() for name in sums.LISTED})
+    )
 
 
 def edit_json(bundle: Path, name: str, **changes: object) -> None:
@@ -44,7 +46,9 @@ def test_the_digest_is_the_sha256_of_sha256sums(telco: Path):
 
 def test_sha256sums_is_what_sha256sum_writes(telco: Path):
     lines = (telco / "SHA256SUMS").read_text().splitlines()
-    written = [f"{hashlib.sha256((telco / line[66:]).read_bytes()).hexdigest()}  {line[66:]}" for line in lines]
+    written = [
+        f"{hashlib.sha256((telco / line[66:]).read_bytes()).hexdigest()}  {line[66:]}" for line in lines
+    ]
     assert lines == written
     assert sorted(line[66:] for line in lines) == sorted(
         ["MODELCARD.md", "golden.jsonl", "model.json", "model.onnx", "reference.json"]
@@ -123,7 +127,9 @@ ZEROS = "0" * 64
         pytest.param(lambda b: (b / "SHA256SUMS").unlink(), "BundleIncomplete", id="no SHA256SUMS"),
         pytest.param(a_huge_card, "BundleTooLarge", id="a file beyond its cap"),
         pytest.param(sums_line(f"{ZEROS}  ../secret"), "FileMismatch", id="SHA256SUMS names a path"),
-        pytest.param(sums_line(f"{ZEROS}  /etc/passwd"), "FileMismatch", id="SHA256SUMS names an absolute path"),
+        pytest.param(
+            sums_line(f"{ZEROS}  /etc/passwd"), "FileMismatch", id="SHA256SUMS names an absolute path"
+        ),
         pytest.param(sums_line(f"{ZEROS}  model.pkl"), "FileMismatch", id="SHA256SUMS names another file"),
         pytest.param(sums_line(f"{ZEROS}  model.onnx"), "FileMismatch", id="SHA256SUMS names a file twice"),
         pytest.param(sums_line("rubbish"), "FileMismatch", id="SHA256SUMS with a line of another kind"),
@@ -131,19 +137,35 @@ ZEROS = "0" * 64
         pytest.param(swapped_link("../outside"), "FileMismatch", id="a link out of the bundle"),
         pytest.param(swapped_link("nowhere"), "BundleIncomplete", id="a link to nothing"),
         pytest.param(a_pipe, "FileMismatch", id="a pipe in place of a file"),
-        pytest.param(lambda b: edit_json(b, "model.json", format_version=2), "SchemaInvalid", id="later format"),
-        pytest.param(lambda b: edit_json(b, "model.json", threshold=1.5), "SchemaInvalid", id="threshold above 1"),
+        pytest.param(
+            lambda b: edit_json(b, "model.json", format_version=2), "SchemaInvalid", id="later format"
+        ),
+        pytest.param(
+            lambda b: edit_json(b, "model.json", threshold=1.5), "SchemaInvalid", id="threshold above 1"
+        ),
         pytest.param(lambda b: edit_json(b, "model.json", surprise=1), "SchemaInvalid", id="unknown field"),
-        pytest.param(lambda b: edit_json(b, "model.json", positive="Maybe"), "SchemaInvalid", id="no such class"),
-        pytest.param(lambda b: edit_json(b, "model.json", ignored=["tenure"]), "SchemaInvalid", id="column twice"),
-        pytest.param(lambda b: edit_json(b, "reference.json", features={}), "SchemaInvalid", id="empty reference"),
+        pytest.param(
+            lambda b: edit_json(b, "model.json", positive="Maybe"), "SchemaInvalid", id="no such class"
+        ),
+        pytest.param(
+            lambda b: edit_json(b, "model.json", ignored=["tenure"]), "SchemaInvalid", id="column twice"
+        ),
+        pytest.param(
+            lambda b: edit_json(b, "reference.json", features={}), "SchemaInvalid", id="empty reference"
+        ),
         pytest.param(forge_cut_model, "OnnxInvalid", id="model cut off and listed again"),
         pytest.param(an_html_page_as_model, "OnnxInvalid", id="a sign-in page as model"),
         pytest.param(another_models_weights, "GoldenMismatch", id="one weight changed"),
-        pytest.param(lambda b: edit_first_golden(b, probability=0.5), "GoldenMismatch", id="a probability changed"),
-        pytest.param(lambda b: edit_first_golden(b, record={}), "GoldenMismatch", id="a golden row of other columns"),
         pytest.param(
-            lambda b: edit_json(b, "model.json", classes=["Yes", "No"]), "GoldenMismatch", id="classes reversed"
+            lambda b: edit_first_golden(b, probability=0.5), "GoldenMismatch", id="a probability changed"
+        ),
+        pytest.param(
+            lambda b: edit_first_golden(b, record={}), "GoldenMismatch", id="a golden row of other columns"
+        ),
+        pytest.param(
+            lambda b: edit_json(b, "model.json", classes=["Yes", "No"]),
+            "GoldenMismatch",
+            id="classes reversed",
         ),
     ],
 )

@@ -126,7 +126,10 @@ def test_a_missing_and_an_extra_column_are_both_named():
     record = {name: value for name, value in RECORD.items() if name != "age"} | {"Age": 3}
     with pytest.raises(InvalidRecordsError) as refused:
         ENCODER.encode([record])
-    assert [(f.column, f.problem) for f in refused.value.faults] == [("age", "missing"), ("Age", "unexpected")]
+    assert [(f.column, f.problem) for f in refused.value.faults] == [
+        ("age", "missing"),
+        ("Age", "unexpected"),
+    ]
 
 
 def test_the_id_the_target_and_dropped_columns_are_accepted():
