@@ -8,10 +8,15 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
+def say(line: str) -> None:
+    """Prints a line for people."""
+    _console().print(line, markup=False)
+
+
 @contextmanager
 def step(title: str) -> Iterator[None]:
     """Shows that `title` is under way and, when it is over, how long it took."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = _console()
     started = time.monotonic()
     outcome = "failed after "
     try:
@@ -32,3 +37,7 @@ def _live(console: Console, title: str) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task(title, total=None)
         yield
+
+
+def _console() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)

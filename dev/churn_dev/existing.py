@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from churn_dev.console import say
 from churn_dev.errors import DevError
 from churn_dev.kubectl import Kubectl
 
@@ -45,5 +46,5 @@ class ExistingCluster:
         return address
 
     def load_image(self, name: str) -> None:
-        """Refuses: the nodes pull it themselves."""
-        raise DevError(f"an existing cluster pulls its images: push {name} to a registry that it reaches")
+        """Says that the nodes must get the image themselves: they are out of reach."""
+        say(f"an existing cluster's nodes pull {name} themselves: push it to where they look for it")
