@@ -19,6 +19,7 @@ from churn_dev.layout import Layout, free_index
 from churn_dev.metrics_api import metrics_api
 from churn_dev.parts import Part
 from churn_dev.paths import STATE, locked
+from churn_dev.volumes import volumes
 
 _API_COMMANDS = ("ip", "nsenter", "unshare", "setsid", "sysctl")
 _NODE_COMMANDS = (*_API_COMMANDS, "bash", "runc", "nft", "iptables", "conntrack", "buildah", "debootstrap")
@@ -193,6 +194,7 @@ def _start(layout: Layout) -> None:
     wait_until(lambda: _ready(parts["kube-apiserver"], kubectl), "the API server to be ready", seconds=120)
     if layout.nodes:
         kubectl.within("kube-system").apply(*metrics_api(layout))
+        kubectl.apply(*volumes(layout))
     for part in parts.values():
         part.start()
     _each(lambda each: node.start(layout, each), layout.node_names)
