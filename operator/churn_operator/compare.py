@@ -14,6 +14,10 @@ WHOLE_MAPS = frozenset({"data", "limits", "matchLabels", "nodeSelector", "reques
 """Maps that are ours entirely: a foreign key in them changes what runs, or what is selected."""
 WHOLE_SPECS = frozenset({DISRUPTION_BUDGET.kind, NETWORK_POLICY.kind})
 """Kinds whose spec the server adds nothing to: a foreign key there excludes or widens ours."""
+FOREIGN_KEYS = frozenset(
+    {"add", "command", "env", "envFrom", "hostIPC", "hostNetwork", "hostPID", "initContainers", "privileged"}
+)
+"""What makes a pod do something else or more, and is foreign wherever we do not set it."""
 QUANTITY_PARENTS = frozenset({"limits", "requests"})
 QUANTITY_KEYS = frozenset({"sizeLimit", "averageValue", "value", "tolerance"})
 LIST_KEYS: dict[str, tuple[str, ...]] = {
@@ -100,7 +104,9 @@ def _foreign(observed: Any, desired: Any, path: Path, *, whole_spec: bool) -> It
         if (path and path[-1] in WHOLE_MAPS and path[:1] != ("metadata",)) or (
             whole_spec and path == ("spec",)
         ):
-            yield from ((*path, key) for key in observed if key not in desired)
+            yield from ((*path, key) for key in observed.keys() - desired.keys())
+        else:
+            yield from ((*path, key) for key in (observed.keys() & FOREIGN_KEYS) - desired.keys())
         for key, value in desired.items():
             yield from _foreign(observed.get(key), value, (*path, key), whole_spec=whole_spec)
     elif isinstance(desired, list) and isinstance(observed, list) and (keys := LIST_KEYS.get(str(path[-1]))):

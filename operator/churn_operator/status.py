@@ -44,12 +44,8 @@ class Report:
 
 def build_status(observed: Observed, decision: Plan | Halt, trouble: Trouble | None, now: datetime) -> Report:
     """The status of one ChurnModel at `now` (timezone-aware)."""
-    previous = observed.model["status"]
     if isinstance(decision, Halt) and decision.reason is Reason.PAUSED:
-        verdict = Verdict("True", Reason.PAUSED, decision.message)
-        kept = {c["type"]: c for c in previous.get("conditions", ()) if c["type"] != ConditionType.PAUSED}
-        paused = _condition(ConditionType.PAUSED, verdict, observed, now)
-        return Report(previous | {"conditions": [*kept.values(), paused]})
+        return Report(_paused(observed, decision, now))
     plan = decision.plan if isinstance(decision, Halt) else decision
     if isinstance(decision, Halt):
         trouble = Trouble(decision.reason, decision.message, stalled=decision.stalled)
@@ -64,6 +60,16 @@ def build_status(observed: Observed, decision: Plan | Halt, trouble: Trouble | N
         "conditions": [_condition(kind, verdict, observed, now) for kind, verdict in verdicts.items()],
     }
     return Report(status, _recheck_after(rollout, verdicts))
+
+
+def _paused(observed: Observed, halt: Halt, now: datetime) -> dict[str, Any]:
+    """The status as it was, and once that it stands still."""
+    previous = observed.model["status"]
+    conditions = previous.get("conditions", [])
+    if any(c["type"] == ConditionType.PAUSED for c in conditions):
+        return dict(previous)
+    paused = _condition(ConditionType.PAUSED, Verdict("True", halt.reason, halt.message), observed, now)
+    return previous | {"conditions": [*conditions, paused]}
 
 
 def _verdicts(

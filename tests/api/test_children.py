@@ -1,0 +1,249 @@
+"""The children of a ChurnModel: made, owned, changed, pruned and repaired."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from churn_dev.kubectl import Kubectl, Object, wait_until
+
+pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
+
+Build = Callable[..., Object]
+AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70}
+KINDS = (
+    "configmap", "deployment", "horizontalpodautoscaler", "networkpolicy", "poddisruptionbudget", "service",
+)  # fmt: skip
+LABEL = "churnops.io/model=telco"
+
+
+def content(obj: Object) -> Object:
+    """What people can change in an object."""
+    return {key: value for key, value in obj.items() if key not in {"metadata", "status"}}
+
+
+def children(kubectl: Kubectl) -> dict[str, Object]:
+    """Children by kind, those that are there."""
+    printed = kubectl.run("get", ",".join(KINDS), "--field-selector=metadata.name=telco", "--output=json")
+    return {obj["kind"].lower(): obj for obj in json.loads(printed)["items"]}
+
+
+def wait_for_all(kubectl: Kubectl, *absent: str) -> dict[str, Object]:
+    wanted = set(KINDS) - set(absent)
+
+    def complete() -> dict[str, Object] | None:
+        found = children(kubectl)
+        return found if found.keys() == wanted else None
+
+    return wait_until(complete, f"children {sorted(wanted)}", seconds=20)
+
+
+@pytest.fixture
+def settled(namespace: Kubectl, model: Build) -> Kubectl:
+    namespace.apply(model(autoscaling=AUTOSCALING, decision={"threshold": 0.4}))
+    wait_for_all(namespace)
+    return namespace
+
+
+def test_every_child_is_controlled_by_the_churnmodel(settled: Kubectl) -> None:
+    uid = (settled.get("churnmodel", "telco") or {})["metadata"]["uid"]
+    revisions = settled.list("controllerrevision", LABEL)
+    assert len(revisions) == 1
+    for child in [*children(settled).values(), *revisions]:
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (uid, True, True)
+        assert child["metadata"]["labels"]["churnops.io/model"] == "telco"
+
+
+def test_the_operator_owns_what_it_sends_and_nothing_else(settled: Kubectl) -> None:
+    printed = settled.run("get", "service", "telco", "--show-managed-fields", "--output=json")
+    (entry,) = json.loads(printed)["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"]) == ("churn-operator", "Apply")
+    assert entry["fieldsV1"]["f:spec"].keys() == {"f:ports", "f:selector", "f:type"}
+    assert entry["fieldsV1"]["f:metadata"].keys() == {"f:annotations", "f:labels", "f:ownerReferences"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_deleted_child_is_made_again(settled: Kubectl, kind: str) -> None:
+    before = children(settled)[kind]
+    settled.delete(kind, "telco", wait=False)
+
+    def made_again() -> bool:
+        seen = settled.get(kind, "telco")
+        return seen is not None and seen["metadata"]["uid"] != before["metadata"]["uid"]
+
+    wait_until(made_again, f"{kind} is back", seconds=10)
+    after = children(settled)[kind]
+    if kind == "service":
+        for seen in (before, after):
+            del seen["spec"]["clusterIP"], seen["spec"]["clusterIPs"]
+    assert content(after) == content(before)
+
+
+EDITS: dict[str, tuple[str, str, Any]] = {
+    "a deployment's field": ("deployment", "merge", {"spec": {"progressDeadlineSeconds": 99}}),
+    "a container's image": (
+        "deployment", "json", [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "evil"}],
+    ),
+    "one more variable": (
+        "deployment", "json", [{"op": "add", "path": "/spec/template/spec/containers/0/env", "value": [{"name": "A", "value": "b"}]}],
+    ),
+    "one more container": (
+        "deployment", "json", [{"op": "add", "path": "/spec/template/spec/containers/-", "value": {"name": "more", "image": "x"}}],
+    ),
+    "another command": (
+        "deployment", "json", [{"op": "add", "path": "/spec/template/spec/containers/0/command", "value": ["sh"]}],
+    ),
+    "the host's network": ("deployment", "merge", {"spec": {"template": {"spec": {"hostNetwork": True}}}}),
+    "a volume that the server mounts": (
+        "deployment", "json", [{"op": "remove", "path": "/spec/template/spec/containers/0/volumeMounts/0"}],
+    ),
+    "one more port": (
+        "service", "json", [{"op": "add", "path": "/spec/ports/-", "value": {"name": "ssh", "port": 22}}],
+    ),
+    "a selector widened": ("service", "merge", {"spec": {"selector": {"churnops.io/model": "other"}}}),
+    "a selector narrowed": ("service", "merge", {"spec": {"selector": {"more": "x"}}}),
+    "a service's type": ("service", "merge", {"spec": {"type": "NodePort"}}),
+    "a rule that lets out": ("networkpolicy", "merge", {"spec": {"egress": [{}]}}),
+    "a rule that lets in": ("networkpolicy", "json", [{"op": "add", "path": "/spec/ingress/-", "value": {}}]),
+    "a policy's direction": ("networkpolicy", "merge", {"spec": {"policyTypes": ["Ingress"]}}),
+    "an autoscaler's bound": ("horizontalpodautoscaler", "merge", {"spec": {"maxReplicas": 50}}),
+    "one more metric": (
+        "horizontalpodautoscaler", "json",
+        [{"op": "add", "path": "/spec/metrics/-", "value": {"type": "Resource", "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 50}}}}],
+    ),
+    "a budget turned round": (
+        "poddisruptionbudget", "json",
+        [{"op": "remove", "path": "/spec/maxUnavailable"}, {"op": "add", "path": "/spec/minAvailable", "value": 2}],
+    ),
+    "the settings": ("configmap", "merge", {"data": {"serving.json": "{}"}}),
+    "one more file": ("configmap", "merge", {"data": {"more": "x"}}),
+    "a label": ("service", "merge", {"metadata": {"labels": {"app.kubernetes.io/name": "x"}}}),
+    "the label that it is found by": ("service", "merge", {"metadata": {"labels": {"churnops.io/model": "other"}}}),
+    "no label that it is found by": ("networkpolicy", "merge", {"metadata": {"labels": {"churnops.io/model": None}}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_child_is_repaired(settled: Kubectl, edit: str) -> None:
+    kind, how, change = EDITS[edit]
+    before = children(settled)[kind]
+    settled.run("patch", kind, "telco", f"--type={how}", f"--patch={json.dumps(change)}")
+
+    def repaired() -> bool:
+        seen = children(settled)[kind]
+        return content(seen) == content(before) and (
+            seen["metadata"]["labels"] == before["metadata"]["labels"]
+        )
+
+    wait_until(repaired, f"{edit} is put back", seconds=10)
+
+
+def test_what_is_not_ours_on_a_child_is_left_alone(settled: Kubectl) -> None:
+    """Notes of other tools, and `kubectl rollout restart`, stay."""
+    settled.run("annotate", "deployment", "telco", "other.example/note=kept")
+    settled.run("rollout", "restart", "deployment/telco")
+    settled.patch("churnmodel", "telco", {"spec": {"decision": {"threshold": 0.5}}})
+    wait_until(lambda: "0.5" in str(children(settled)["configmap"]["data"]), "the new threshold", seconds=10)
+    deployment = children(settled)["deployment"]
+    assert deployment["metadata"]["annotations"]["other.example/note"] == "kept"
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert "kubectl.kubernetes.io/restartedAt" in annotations
+
+
+def test_what_the_spec_no_longer_asks_for_is_pruned(settled: Kubectl) -> None:
+    settled.patch("churnmodel", "telco", {"spec": {"autoscaling": None, "replicas": 1}})
+    left = wait_for_all(settled, "horizontalpodautoscaler", "poddisruptionbudget")
+    assert left["deployment"]["spec"]["replicas"] == 1
+
+
+def test_a_field_that_is_no_longer_asked_for_goes(namespace: Kubectl, model: Build) -> None:
+    namespace.apply(
+        model(serving={"nodeSelector": {"disk": "ssd"}, "priorityClassName": "system-node-critical"})
+    )
+    first = wait_for_all(namespace, "horizontalpodautoscaler")["deployment"]
+    assert first["spec"]["template"]["spec"]["nodeSelector"] == {"disk": "ssd"}
+    namespace.apply(model())
+
+    def gone() -> bool:
+        spec = children(namespace)["deployment"]["spec"]["template"]["spec"]
+        return "nodeSelector" not in spec and "priorityClassName" not in spec
+
+    wait_until(gone, "node selector and priority are gone", seconds=10)
+
+
+def test_there_and_back_gives_the_same_objects(namespace: Kubectl, model: Build, kubelet: Any) -> None:
+    here = model(autoscaling=AUTOSCALING, decision={"threshold": 0.4}, serving={"podLabels": {"team": "a"}})
+    there = model(
+        model={"uri": "s3://bucket/telco", "digest": "sha256:" + "1" * 64, "credentialsSecret": "store"},
+        replicas=1,
+        serving={
+            "nodeSelector": {"disk": "ssd"},
+            "resources": {"limits": {"cpu": "1000m", "memory": "1024Mi"}},
+        },
+    )
+    namespace.apply(here)
+    kubelet.run_until_ready()
+    before = wait_for_all(namespace)
+    namespace.apply(there)
+    kubelet.run_until_ready()
+    wait_for_all(namespace, "horizontalpodautoscaler", "poddisruptionbudget")
+    namespace.apply(here)
+    kubelet.run_until_ready()
+
+    def same() -> bool:
+        after = children(namespace)
+        return {kind: _comparable(obj) for kind, obj in after.items()} == {
+            kind: _comparable(obj) for kind, obj in before.items()
+        }
+
+    wait_until(same, "the objects of the first spec", seconds=20)
+
+
+def _comparable(obj: Object) -> Object:
+    metadata = obj["metadata"]
+    annotations = {
+        k: v for k, v in metadata["annotations"].items() if k != "deployment.kubernetes.io/revision"
+    }
+    return content(obj) | {"labels": metadata["labels"], "annotations": annotations}
+
+
+def test_a_settled_child_with_odd_quantities_is_written_once(
+    namespace: Kubectl, model: Build, operator: Any
+) -> None:
+    """The API server rewrites 1000m as 1 and 1024Mi as 1Gi."""
+    audit = operator.audit()
+    namespace.apply(
+        model(serving={"resources": {"requests": {"cpu": "1000m"}, "limits": {"cpu": 2, "memory": "1024Mi"}}})
+    )
+    wait_for_all(namespace, "horizontalpodautoscaler")
+    writes = [w for w in operator.settle(audit) if w.namespace == namespace.namespace]
+    assert [w.name for w in writes if w.resource == "deployments"] == ["telco"]
+
+
+def test_deleting_the_churnmodel_leaves_nothing(settled: Kubectl) -> None:
+    settled.delete("churnmodel", "telco")
+    wait_until(lambda: not children(settled), "no child is left", seconds=30)
+    wait_until(lambda: not settled.list("controllerrevision", LABEL), "no revision is left", seconds=30)
+    wait_until(lambda: not settled.list("pods", LABEL), "no pod is left", seconds=30)
+
+
+def test_deleting_and_making_at_once_ends_with_children_of_the_new_one(
+    settled: Kubectl, model: Build
+) -> None:
+    settled.delete("churnmodel", "telco", wait=False)
+    settled.apply(model())
+    uid = (settled.get("churnmodel", "telco") or {})["metadata"]["uid"]
+
+    def reowned() -> bool:
+        found = children(settled)
+        owners = {child["metadata"]["ownerReferences"][0]["uid"] for child in found.values()}
+        return owners == {uid} and found.keys() == set(KINDS) - {"horizontalpodautoscaler"}
+
+    wait_until(reowned, "children of the new ChurnModel", seconds=60)
+
+
+def test_foreground_deletion_makes_nothing_again(settled: Kubectl) -> None:
+    settled.run("delete", "churnmodel", "telco", "--cascade=foreground", "--timeout=60s")
+    assert children(settled) == {}

@@ -1,0 +1,146 @@
+"""The operator as a process: what it asks of the API server, and how it starts and ends."""
+
+import signal
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from churn_dev.kubectl import Kubectl, Object, wait_until
+
+pytestmark = pytest.mark.api
+
+Build = Callable[..., Object]
+AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70}
+CHILDREN = 7
+
+
+def of(writes: list[Any], kubectl: Kubectl) -> Counter[str]:
+    """Writes in a namespace by verb, kind and code."""
+    return Counter(str(write) for write in writes if write.namespace == kubectl.namespace)
+
+
+def test_a_churnmodel_costs_its_children_and_two_status_writes(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any
+) -> None:
+    audit = operator.audit()
+    namespace.apply(model(autoscaling=AUTOSCALING))
+    kubelet.run_until_ready()
+    writes = of(operator.settle(audit, quiet_seconds=7), namespace)
+    assert writes.total() <= CHILDREN + 2, writes
+    assert writes["patch churnmodels/status 200"] == 2
+    reads = [r for r in audit.requests() if r.namespace == namespace.namespace and not r.is_write]
+    assert reads == []
+
+
+def test_a_change_without_rollout_costs_its_child_and_a_status_write(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any
+) -> None:
+    namespace.apply(model())
+    kubelet.run_until_ready()
+    operator.settle(operator.audit())
+    audit = operator.audit()
+    namespace.run("scale", "churn/telco", "--replicas=3")
+    kubelet.run_until_ready()
+    writes = of(operator.settle(audit, quiet_seconds=7), namespace)
+    assert writes == {"patch deployments 200": 1, "patch churnmodels/status 200": 1}
+
+
+def test_a_rollout_costs_what_changes_and_two_status_writes(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any
+) -> None:
+    """Deployment, the new revision's record, and its settings: there at the start, the old ones gone at the end."""
+    namespace.apply(model(replicas=1))
+    kubelet.run_until_ready()
+    operator.settle(operator.audit())
+    audit = operator.audit()
+    namespace.apply(model(replicas=1, serving={"podLabels": {"team": "a"}}))
+    kubelet.run_until_ready()
+    writes = of(operator.settle(audit, quiet_seconds=7), namespace)
+    assert writes == {
+        "patch controllerrevisions 201": 1,
+        "patch configmaps 200": 2,
+        "patch deployments 200": 1,
+        "patch churnmodels/status 200": 2,
+    }
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_note_on_the_churnmodel_costs_nothing(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any
+) -> None:
+    namespace.apply(model())
+    kubelet.run_until_ready()
+    operator.settle(operator.audit())
+    audit = operator.audit()
+    namespace.run("annotate", "churnmodel", "telco", "a.example/note=x")
+    namespace.run("label", "churnmodel", "telco", "team=a")
+    assert of(operator.settle(audit), namespace) == {}
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_writes_nothing(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any, signum: signal.Signals
+) -> None:
+    """Whatever the spec holds: quantities in other words, an s3 model, tolerations."""
+    namespace.apply(
+        model(
+            autoscaling=AUTOSCALING,
+            decision={"threshold": 0.4},
+            model={"uri": "s3://bucket/telco", "digest": "sha256:" + "3" * 64, "credentialsSecret": "store"},
+            serving={
+                "resources": {"requests": {"cpu": "1000m"}, "limits": {"cpu": 2, "memory": "1024Mi"}},
+                "tolerations": [{"key": "models", "operator": "Exists", "effect": "NoSchedule"}],
+                "nodeSelector": {"disk": "ssd"},
+                "imagePullSecrets": [{"name": "registry"}],
+                "podLabels": {"team": "a"},
+            },
+        )
+    )
+    kubelet.run_until_ready()
+    namespace.patch("churnmodel", "telco", {"spec": {"decision": {"threshold": 0.5}}})
+    operator.settle(operator.audit())
+    code = operator.stop(signum)
+    assert code == (0 if signum is signal.SIGTERM else -signum)
+    audit = operator.audit()
+    operator.start()
+    assert operator.settle(audit, quiet_seconds=3) == []
+
+
+def test_what_happened_while_it_was_away_is_made_good(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any
+) -> None:
+    namespace.apply(model())
+    kubelet.run_until_ready()
+    other = model()
+    other["metadata"]["name"] = "other"
+    operator.stop()
+    namespace.delete("service", "telco")
+    namespace.run("scale", "churn/telco", "--replicas=3")
+    namespace.apply(other)
+    operator.start()
+    wait_until(lambda: namespace.get("service", "telco"), "the Service is back", seconds=20)
+    wait_until(lambda: namespace.get("deployment", "other"), "the new one's Deployment", seconds=20)
+    wait_until(
+        lambda: (namespace.get("deployment", "telco") or {})["spec"]["replicas"] == 3,
+        "3 replicas",
+        seconds=20,
+    )
+
+
+def test_it_answers_its_probes(operator: Any) -> None:
+    assert (operator.get("/livez"), operator.get("/readyz")) == (200, 200)
+
+
+def test_everything_it_asks_bears_its_name(operator: Any, cluster: Any) -> None:
+    """Requests of kopf included: who counts by user agent sees all."""
+    import json
+
+    agents = {
+        json.loads(line)["userAgent"]
+        for line in cluster.audit_log.read_text().splitlines()
+        if '"system:serviceaccount:churn-operator:churn-operator"' in line
+    }
+    assert agents
+    assert all(agent.startswith("churn-operator/") for agent in agents), agents
