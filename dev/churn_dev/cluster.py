@@ -14,6 +14,7 @@ from churn_dev.errors import DevError
 from churn_dev.kubectl import Kubectl, KubectlError, condition
 from churn_dev.layout import check_name
 from churn_dev.local import LocalCluster
+from churn_dev.parts import recorded
 
 GOOD = ("running", "Ready")
 """States that nobody needs to look into."""
@@ -127,8 +128,8 @@ def provider() -> str:
 
 def status(cluster: Cluster) -> dict[str, str]:
     """State of each part, where they are ours to see, and of each node."""
-    parts = cluster.parts if isinstance(cluster, LocalCluster) else {}
-    states = {name: "running" if part.pid else "stopped" for name, part in parts.items()}
+    parts = recorded(cluster.layout.directory) if isinstance(cluster, LocalCluster) else []
+    states = {part.name: "running" if part.pid else "stopped" for part in parts}
     try:
         nodes = Kubectl(cluster.kubeconfig).list("nodes")
     except KubectlError as error:

@@ -17,7 +17,7 @@ from churn_dev.errors import DevError, MissingPrerequisite
 from churn_dev.kubectl import Kubectl, KubectlError, condition, wait_until
 from churn_dev.layout import Layout, free_index
 from churn_dev.metrics_api import metrics_api
-from churn_dev.parts import Part
+from churn_dev.parts import Part, recorded
 from churn_dev.paths import STATE, locked
 from churn_dev.volumes import volumes
 
@@ -153,7 +153,7 @@ def down(name: str) -> None:
         if cluster := find(name):
             with step(f"removing cluster {name}"):
                 _remove(cluster.layout)
-        _lock(name).unlink()
+        _lock(name).unlink(missing_ok=True)
 
 
 def _reserve(name: str, nodes: int) -> Layout:
@@ -207,7 +207,7 @@ def _start(layout: Layout) -> None:
 
 
 def _remove(layout: Layout) -> None:
-    for part in reversed(LocalCluster(layout).parts.values()):
+    for part in recorded(layout.directory):
         part.stop()
     network.disconnect(layout)
     for each in layout.node_names:

@@ -51,7 +51,7 @@ class Part:
         """Starts it unless it runs."""
         if self.pid is not None:
             return
-        launched = self._record.with_suffix(".pid")
+        launched = self.directory / f"launched.{self._file}"
         launched.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             subprocess.run(
@@ -61,6 +61,7 @@ class Part:
         wait_until(launched.exists, f"{self.name} to be launched", seconds=10)
         pid = int(launched.read_text())
         self._record.write_text(f"{pid} {_start_time(pid)}")
+        launched.unlink()
 
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Sends the signal to the whole session and waits until it is gone.
@@ -107,6 +108,12 @@ class Part:
     @property
     def _record(self) -> Path:
         return self.directory / "pids" / self._file
+
+
+def recorded(directory: Path) -> list[Part]:
+    """The parts that were ever started there, to look at and to stop: their programs may be gone."""
+    names = sorted(record.name.replace(".", "/") for record in (directory / "pids").iterdir())
+    return [Part(name, (), directory) for name in names]
 
 
 def _start_time(pid: int) -> str | None:

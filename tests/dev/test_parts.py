@@ -11,7 +11,7 @@ import pytest
 
 from churn_dev.errors import DevError
 from churn_dev.kubectl import wait_until
-from churn_dev.parts import Part
+from churn_dev.parts import Part, recorded
 
 
 @pytest.fixture
@@ -89,3 +89,14 @@ def test_a_part_that_ended_is_reported_with_its_last_words(part: Callable[..., P
     wait_until(lambda: sample.pid is None, "the end", seconds=10)
     with pytest.raises(DevError, match=r"sample/part ended: the port is taken \(see .*sample\.part\.log\)"):
         sample.require()
+
+
+def test_what_was_started_can_be_stopped_without_knowing_how_it_was_started(
+    part: Callable[..., Part], tmp_path: Path
+):
+    sample = part("sleep", "1000")
+    sample.start()
+    (found,) = recorded(tmp_path)
+    assert found.name == sample.name
+    found.stop()
+    assert sample.pid is None
