@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -64,8 +65,7 @@ def run(name: str) -> list[Figure]:
     """Measures everything on the local cluster of that name, which is brought up for it."""
     with step("cluster, images, chart"):
         cluster = up(name=name)
-        images.build_product()
-        for image in (images.OPERATOR, images.SERVING):
+        for image in images.build_product():
             cluster.load_image(image)
         release.install(cluster)
     with tempfile.TemporaryDirectory() as work:
@@ -85,7 +85,7 @@ def serving_start(bundle: Path, *, runs: int = 7) -> Iterable[Figure]:
 
 
 def _serve_once(bundle: Path, port: int) -> tuple[float, float]:
-    command = [
+    command: list[str | Path] = [
         bundles.serving_program(), "serve", "--model", bundle, "--host", "127.0.0.1", "--port", str(port),
         "--metrics-port", str(port + 1),
     ]  # fmt: skip
@@ -185,7 +185,7 @@ class OperatorBench:
         ]
         for what, goal, spec in changes:
             with step(f"requests of a change: {what}"):
-                asked = self._requests(lambda spec=spec: self._apply(**spec))
+                asked = self._requests(partial(self._apply, **spec))
             yield _few(f"requests per change: {what}", asked, goal)
 
     def _rest(self) -> Iterable[Figure]:

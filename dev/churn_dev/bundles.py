@@ -65,7 +65,7 @@ def serving_program() -> Path:
 
 def train_telco(directory: Path, *, version: str = "1", algorithm: str = "logistic") -> str:
     """Trains on the Telco data as a user would; returns what the command printed."""
-    command = [
+    command: list[str | Path] = [
         serving_program(), "train", TELCO, "--target", "Churn", "--positive", "Yes", "--id", "customerID",
         "--algorithm", algorithm, "--name", "telco", "--version", version, "--out", directory,
     ]  # fmt: skip
@@ -74,7 +74,7 @@ def train_telco(directory: Path, *, version: str = "1", algorithm: str = "logist
 
 def publish(cluster: Cluster, directory: Path, reference: str) -> ModelImage:
     """Builds the bundle as an image and loads it to every node of the cluster."""
-    images.build_model(directory, reference)
+    images.build_bundle(reference, directory)
     cluster.load_image(reference)
     return ModelImage(reference, digest_of(directory), directory)
 

@@ -8,17 +8,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from churn_dev import bundles, images, tools
-from churn_dev.churnmodel import predict, service_url, wait_ready
+from churn_dev import bundles, images
+from churn_dev.churnmodel import predict, wait_ready
 from churn_dev.cluster import Cluster, up
 from churn_dev.console import step
-from churn_dev.kubectl import Kubectl
+from churn_dev.kubectl import Kubectl, Object
 from churn_dev.paths import ROOT, cache_dir
 from churn_dev.release import install
 
 MODEL = "telco"
 NAMESPACE = "churn-demo"
 MODEL_IMAGE = "docker.io/churnops/telco-demo:1"
+SAMPLE_IMAGE = "docker.io/churnops/telco-bundle:1"
+"""What k8s/samples ask for."""
 
 
 class Demo:
@@ -35,14 +37,11 @@ class Demo:
 
     def run(self) -> None:
         """Runs every step and prints what came of it."""
-        with self._timed("cluster tools"):
-            tools.build_all()
         with self._timed("cluster"):
             cluster = up(name=self._name)
-        with self._timed("train"):
+        with self._timed("model"):
             bundle = self._train()
         with self._timed("images"):
-            images.build_product()
             image = self._publish(cluster, bundle)
         with self._timed("chart"):
             install(cluster)
@@ -50,8 +49,8 @@ class Demo:
         with self._timed("ChurnModel Ready"):
             self._apply(kubectl, image)
             wait_ready(kubectl, MODEL, seconds=180)
-        with self._timed("score"):
-            answer = predict(service_url(kubectl, MODEL), [row["record"] for row in image.golden_rows()[:3]])
+        with self._timed("score"), kubectl.forward(f"service/{MODEL}", 80) as url:
+            answer = predict(url, _three_customers(image))
         self._report(kubectl, answer)
 
     @contextmanager
@@ -63,17 +62,15 @@ class Demo:
 
     def _train(self) -> Path:
         """The trained bundle; trained once for each state of the data and of the training code."""
-        key = images.content_key([bundles.TELCO, ROOT / "serving"])
-        bundle = cache_dir() / "demo" / key
+        bundle = cache_dir() / "demo" / images.content_key([bundles.TELCO, ROOT / "serving"])
         if not (bundle / "SHA256SUMS").exists():
             bundles.train_telco(bundle)
         return bundle
 
     def _publish(self, cluster: Cluster, bundle: Path) -> bundles.ModelImage:
-        for image in (images.OPERATOR, images.SERVING):
-            cluster.load_image(image)
-        sample = ROOT / "k8s/samples/bundle"
-        bundles.publish(cluster, sample, images.SAMPLE)
+        for product in images.build_product():
+            cluster.load_image(product)
+        bundles.publish(cluster, ROOT / "k8s/samples/bundle", SAMPLE_IMAGE)
         return bundles.publish(cluster, bundle, MODEL_IMAGE)
 
     def _apply(self, kubectl: Kubectl, image: bundles.ModelImage) -> None:
@@ -96,10 +93,10 @@ class Demo:
         say = self._out.print
         say(f"\n$ kubectl get churn --namespace {NAMESPACE}")
         say(kubectl.run("get", "churn"), markup=False)
-        say(f"$ curl {service_url(kubectl, MODEL)}/predict --json @customers.json")
+        say("$ curl --json @customers.json http://127.0.0.1:8080/predict")
         say(json.dumps(answer, indent=2), markup=False)
         say("\nTry next:")
-        for line in _next_commands(self._name, service_url(kubectl, MODEL)):
+        for line in _next_commands(self._name):
             say(f"  {line}", markup=False)
         say("\nTook:")
         for title, seconds in self._seconds.items():
@@ -107,14 +104,24 @@ class Demo:
         say(f"  {'total':<18}{sum(self._seconds.values()):7.1f} s")
 
 
-def _next_commands(name: str, url: str) -> list[str]:
+def _three_customers(image: bundles.ModelImage) -> list[Object]:
+    """The least, the middle and the most likely to churn of the golden rows."""
+    rows = sorted(image.golden_rows(), key=lambda row: float(row["probability"]))
+    return [
+        {"customerID": f"customer-{number}", **row["record"]}
+        for number, row in enumerate((rows[0], rows[len(rows) // 2], rows[-1]), start=1)
+    ]
+
+
+def _next_commands(name: str) -> list[str]:
     programs = "$(dirname $(.venv/bin/churn-dev tools kubectl))"
     change = '{"spec": {"decision": {"threshold": 0.2}}}'
     return [
         f"export KUBECONFIG=$(.venv/bin/churn-dev kubeconfig --name {name}) PATH={programs}:$PATH",
-        f"kubectl describe churn {MODEL} --namespace {NAMESPACE}",
+        f"kubectl config set-context --current --namespace {NAMESPACE}",
+        f"kubectl describe churn {MODEL}",
         "kubectl explain churnmodel.spec",
-        f"curl {url}/openapi.json",
-        f"kubectl patch churn {MODEL} --namespace {NAMESPACE} --type merge --patch '{change}'",
+        f"kubectl port-forward service/{MODEL} 8080:80    # then open http://127.0.0.1:8080/docs",
+        f"kubectl patch churn {MODEL} --type merge --patch '{change}'",
         "make down",
     ]

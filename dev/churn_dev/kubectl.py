@@ -1,9 +1,11 @@
 """The cluster as scripts and tests see it: kubectl with one kubeconfig, JSON in and out."""
 
 import json
+import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -40,20 +42,36 @@ class Kubectl:
         Raises:
             KubectlError: it ended with an error.
         """
-        command = [
-            self._program,
-            "--kubeconfig",
-            str(self.kubeconfig),
-            "--namespace",
-            self.namespace,
-            *arguments,
-        ]
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=timeout_seconds, check=False
+            [*self._command(), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
         )
         if done.returncode != 0:
             raise KubectlError(done.stderr.strip() or done.stdout.strip())
         return done.stdout
+
+    @contextmanager
+    def forward(self, target: str, port: int) -> Iterator[str]:
+        """Address on this machine that leads to a port of `target` (`service/telco`) while the block runs.
+
+        Raises:
+            KubectlError: it cannot be reached.
+        """
+        command = [*self._command(), "port-forward", "--address=127.0.0.1", target, f":{port}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+            try:
+                assert running.stdout is not None  # noqa: S101 - it is a pipe, for the type checker
+                found = re.match(r"Forwarding from (127\.0\.0\.1:\d+)", running.stdout.readline())
+                if found is None:
+                    running.terminate()
+                    raise KubectlError(running.communicate()[1].strip())
+                yield f"http://{found[1]}"
+            finally:
+                running.terminate()
 
     def apply(self, *objects: Object, manager: str = "kubectl") -> None:
         """Applies the objects server-side; unknown fields are refused."""
@@ -62,6 +80,9 @@ class Kubectl:
             "apply", "--server-side", "--validate=strict", f"--field-manager={manager}", "--force-conflicts",
             "--filename=-", stdin=json.dumps(listing),
         )  # fmt: skip
+
+    def _command(self) -> list[str]:
+        return [self._program, "--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace]
 
     def get(self, kind: str, name: str) -> Object | None:
         """The object, or None where there is none of that name."""

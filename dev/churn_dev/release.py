@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from churn_dev import tools
+from churn_dev import builder, images, tools
 from churn_dev.cluster import Cluster
 from churn_dev.paths import ROOT
 
@@ -26,11 +26,24 @@ def install(
         release: the release's name.
         namespace: its namespace, made when it is missing.
     """
-    settings = [f"--set={value}" for value in values]
+    settings = [f"--set={value}" for value in (*_pins(), *values)]
     helm(
         cluster.kubeconfig, "upgrade", "--install", release, str(CHART), f"--namespace={namespace}",
         "--create-namespace", "--wait", "--timeout=120s", *settings,
     )  # fmt: skip
+
+
+def _pins() -> list[str]:
+    """The product's images by digest, so that a rebuilt image rolls what runs it.
+
+    Docker's archives carry no digest that a node would know: on kind a rebuilt image needs a new cluster.
+    """
+    if builder.docker_answers():
+        return []
+    return [
+        f"{prefix}.digest={images.archive(name).digest}"
+        for prefix, name in zip(("image", "serving.image"), images.PRODUCT, strict=True)
+    ]
 
 
 def helm(kubeconfig: Path, *arguments: str) -> str:
