@@ -94,13 +94,15 @@ class Writer:
             return True
         if controller_uid(seen) != observed.uid:
             raise NameConflict(*name_taken(kind.kind, seen))
-        if foreign := foreign_paths(seen, wanted):
+        asked = was_asked_for(wanted, seen)
+        # Only where nothing of ours is to change: before, what looks foreign may be our own of yesterday.
+        if asked and (foreign := foreign_paths(seen, wanted)):
             log.info(
                 "Removing what is not ours", kind=kind.kind, paths=["/".join(map(str, p)) for p in foreign]
             )
             await self._evict(kind, seen, foreign)
             return True
-        due = not (was_asked_for(wanted, seen) and covers(seen, wanted))
+        due = not (asked and covers(seen, wanted))
         if kind is DEPLOYMENT:
             replicas = handed_over_replicas(plan, observed, wanted, due=due)
             if replicas is not None:

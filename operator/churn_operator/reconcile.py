@@ -114,7 +114,11 @@ class Reconciler:
         memory.wrote_status = time.monotonic()
         if told := transition(previous, report.status):
             log.info(
-                "Status", namespace=observed.namespace, name=observed.name, reason=told[0], message=told[1]
+                "Status changed",
+                namespace=observed.namespace,
+                name=observed.name,
+                reason=told[0],
+                detail=told[1],
             )
             self.events.post(observed, *told)
         return report.recheck_after

@@ -22,22 +22,40 @@ class Rollout:
     deployment: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def seen(self) -> dict[str, Any]:
-        """The Deployment's status; empty until its controller has looked at the present generation."""
-        return self.deployment.get("status") or {} if is_current(self.deployment) else {}
+    def current(self) -> bool:
+        """Whether the Deployment's controller has looked at its present generation."""
+        return is_current(self.deployment)
+
+    @property
+    def template_wanted(self) -> bool:
+        """Whether the Deployment makes pods of the wanted revision."""
+        labels = self.deployment.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
+        return bool(labels.get(REVISION_LABEL) == self.plan.revision.hash)
 
     @property
     def complete(self) -> bool:
-        """Whether every pod is of the wanted revision."""
-        labels = self.deployment.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
-        wanted = labels.get(REVISION_LABEL) == self.plan.revision.hash
-        return (
-            wanted and bool(self.seen) and self.seen.get("updatedReplicas", 0) == self.seen.get("replicas", 0)
-        )
+        """Whether every pod is known to be of the wanted revision."""
+        return self.template_wanted and self.current and self._updated
+
+    @property
+    def undisturbed(self) -> bool:
+        """As `complete`, but a Deployment just written (scaled, say) is not judged before its controller answers."""
+        return self.template_wanted and (self._updated or not self.current)
+
+    @property
+    def _updated(self) -> bool:
+        status = self.deployment.get("status") or {}
+        return bool(status.get("updatedReplicas", 0) == status.get("replicas", 0))
 
     @property
     def available(self) -> int:
+        """Available replicas of any revision, as the Deployment's controller counts."""
         return int((self.deployment.get("status") or {}).get("availableReplicas", 0))
+
+    @property
+    def serving(self) -> int:
+        """Replicas that answer. Pods and Deployment are watched apart: whichever of them is ahead."""
+        return max(self.available, sum(pod.ready for pod in self.pods))
 
     @property
     def pods(self) -> list[Pod]:
@@ -64,12 +82,11 @@ class Rollout:
         ]
 
     @property
-    def uncreated(self) -> int:
-        """Replicas that the Deployment's controller is about to make; 0 if it is refused."""
+    def unborn(self) -> int:
+        """Replicas that the Deployment's controller is about to make; 0 if they are refused."""
         if self.deployment_condition("ReplicaFailure").get("status") == "True":
             return 0
-        wanted = int(self.deployment.get("spec", {}).get("replicas", 1))
-        return max(0, wanted - int((self.deployment.get("status") or {}).get("replicas", 0)))
+        return max(0, int(self.deployment.get("spec", {}).get("replicas", 1)) - len(self.pods))
 
     def deployment_condition(self, kind: str) -> dict[str, Any]:
         conditions = (self.deployment.get("status") or {}).get("conditions", ())

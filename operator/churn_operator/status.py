@@ -67,9 +67,9 @@ def _paused(observed: Observed, halt: Halt, now: datetime) -> dict[str, Any]:
     previous = observed.model["status"]
     conditions = previous.get("conditions", [])
     if any(c["type"] == ConditionType.PAUSED for c in conditions):
-        return dict(previous)
+        return {**previous}
     paused = _condition(ConditionType.PAUSED, Verdict("True", halt.reason, halt.message), observed, now)
-    return previous | {"conditions": [*conditions, paused]}
+    return {**previous, "conditions": [*conditions, paused]}
 
 
 def _verdicts(
@@ -98,8 +98,7 @@ def _ready(observed: Observed, rollout: Rollout | None, trouble: Trouble | None)
         return Verdict("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0: no replica runs")
     revision = rollout.plan.revision.hash
     was_ready = _was_ready(observed, revision)
-    expected = len(rollout.starting) + rollout.uncreated if was_ready else 0
-    if rollout.complete and rollout.available + expected >= rollout.plan.needed and rollout.available:
+    if _enough(rollout, was_ready=was_ready):
         return Verdict("True", Reason.READY, f"Revision {revision} serves")
     if failure := rollout.failure:
         return Verdict("False", failure.reason, failure.message)
@@ -115,6 +114,14 @@ def _ready(observed: Observed, rollout: Rollout | None, trouble: Trouble | None)
     return Verdict("False", Reason.ROLLING_OUT, f"Waiting for replicas of revision {revision}")
 
 
+def _enough(rollout: Rollout, *, was_ready: bool) -> bool:
+    """Whether enough replicas serve; what was enough stays so while the missing ones are only starting."""
+    needed = rollout.plan.needed
+    if was_ready and rollout.undisturbed and rollout.serving:
+        return rollout.serving + len(rollout.starting) + rollout.unborn >= needed
+    return rollout.complete and rollout.available >= needed
+
+
 def _was_ready(observed: Observed, revision: str) -> bool:
     previous = observed.model["status"]
     ready = any(
@@ -125,7 +132,7 @@ def _was_ready(observed: Observed, revision: str) -> bool:
 
 def _deadline_passed(rollout: Rollout) -> bool:
     progressing = rollout.deployment_condition("Progressing")
-    return bool(progressing.get("reason") == "ProgressDeadlineExceeded" and rollout.seen)
+    return bool(progressing.get("reason") == "ProgressDeadlineExceeded" and rollout.current)
 
 
 def _is_stalled(ready: Verdict, rollout: Rollout | None, trouble: Trouble | None) -> bool:
