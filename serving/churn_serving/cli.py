@@ -126,7 +126,7 @@ def serve(**options: Any) -> None:
         write_termination_message(error)
         sys.exit(1)
     set_up_logs(settings.log_level)
-    # Before NumPy is imported: its linear algebra starts a thread for each of the node's cores, and we use none.
+    # Before NumPy is imported: its linear algebra starts a thread for each of the node's cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from churn_serving.server.run import serve as run
 

@@ -42,7 +42,7 @@ def set_up_logs(level: str) -> None:
     """Log ours from `level` up, and what libraries report as errors, as JSON lines."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_JsonFormatter())
-    # Errors only: uvicorn warns of each malformed request, and whoever sends those chooses how many there are.
+    # Errors only: uvicorn warns of each malformed request, and those are sent by whoever likes.
     logging.basicConfig(handlers=[handler], level=logging.ERROR, force=True)
     logging.getLogger("churn_serving").setLevel(level.upper())
 

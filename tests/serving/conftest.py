@@ -37,7 +37,7 @@ def telco_model() -> Model:
 
 @pytest.fixture(scope="session")
 def shop_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another kind of customers: an integer id, numbers with gaps, large numbers, texts, true/false, target 0/1."""
+    """Other customers: an integer id, numbers with gaps, large numbers, texts, true/false, target 0/1."""
     path = tmp_path_factory.mktemp("shop") / "shop.csv"
     rng = random.Random(7)  # noqa: S311 (a data set, not a secret)
     with path.open("w", newline="") as file:

@@ -1,0 +1,271 @@
+"""Bundles are fetched from a real S3 server and a real HTTPS server, and verified before they can be used."""
+
+import http.server
+import ipaddress
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from churn_dev import tools
+from churn_serving.bundle import sums
+from churn_serving.errors import ChurnServingError, FetchFailedError
+from churn_serving.fetch import fetch_bundle, open_store
+from churn_serving.model import load_model
+
+from .asgi import run
+from .conftest import SAMPLE
+
+DIGEST = sums.digest_of((SAMPLE / sums.SUMS).read_bytes())
+TOKEN = "correct horse"
+
+
+def reason_of(uri: str, out: Path, environ: dict[str, str], digest: str = DIGEST, **options: int) -> str:
+    with pytest.raises(ChurnServingError) as refused:
+        fetch_bundle(uri, digest, out, environ=environ, **options)
+    assert not (out / sums.SUMS).exists()
+    return refused.value.reason
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and certificate of 127.0.0.1, signed by itself: its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    plain = serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    path.write_bytes(pem + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves files to whoever has the token; some paths misbehave."""
+
+    def do_GET(self) -> None:
+        if self.headers["authorization"] != f"Bearer {TOKEN}":
+            self.send_error(401)
+        elif self.path.startswith("/endless/") and self.path.endswith("model.json"):
+            self._begin(1000 << 20)
+            try:
+                for _ in range(1000):
+                    self.wfile.write(b"x" * (1 << 20))
+            except OSError:
+                return
+        elif self.path.startswith("/sign-in/"):
+            page = b"<!doctype html><title>Sign in</title>"
+            self._begin(len(page))
+            self.wfile.write(page)
+        else:
+            super().do_GET()
+
+    def _begin(self, length: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def web(tmp_path: Path, certificate: Path) -> Iterator[tuple[str, Path]]:
+    """An HTTPS server over a folder that holds the sample bundle as `telco`."""
+    root = tmp_path / "web"
+    shutil.copytree(SAMPLE, root / "telco")
+    shutil.copytree(SAMPLE, root / "endless")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), lambda *arguments: Handler(*arguments, directory=str(root))
+    )
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}", root
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def trusted(certificate: Path) -> dict[str, str]:
+    return {"SSL_CERT_FILE": str(certificate), "CHURN_FETCH_TOKEN": TOKEN}
+
+
+def test_a_bundle_is_fetched_over_https_with_a_private_authority(
+    web: tuple[str, Path], trusted: dict[str, str], tmp_path: Path
+):
+    url, _ = web
+    done = run(
+        "fetch", f"{url}/telco/", "--digest", DIGEST, "--out", "out", cwd=tmp_path, environment=trusted
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert load_model(tmp_path / "out", DIGEST).manifest.name == "telco"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(sums.MAX_BYTES)
+
+
+def test_an_unknown_authority_is_not_trusted(web: tuple[str, Path], tmp_path: Path):
+    url, _ = web
+    assert reason_of(f"{url}/telco", tmp_path / "out", {"CHURN_FETCH_TOKEN": TOKEN}) == "FetchFailed"
+
+
+def test_a_missing_token_is_named(web: tuple[str, Path], trusted: dict[str, str], tmp_path: Path):
+    del trusted["CHURN_FETCH_TOKEN"]
+    with pytest.raises(FetchFailedError, match="credentials"):
+        fetch_bundle(f"{web[0]}/telco", DIGEST, tmp_path / "out", environ=trusted)
+
+
+def test_what_is_not_there_is_incomplete(web: tuple[str, Path], trusted: dict[str, str], tmp_path: Path):
+    url, root = web
+    assert reason_of(f"{url}/nothing", tmp_path / "out", trusted) == "BundleIncomplete"
+    (root / "telco" / "golden.jsonl").unlink()
+    assert reason_of(f"{url}/telco", tmp_path / "out", trusted) == "BundleIncomplete"
+
+
+def test_other_bytes_than_pinned_are_refused_before_the_files_are_asked_for(
+    web: tuple[str, Path], trusted: dict[str, str], tmp_path: Path
+):
+    url, root = web
+    (root / "telco" / "model.onnx").unlink()
+    assert reason_of(f"{url}/telco", tmp_path / "out", trusted, "sha256:" + "0" * 64) == "DigestMismatch"
+    assert reason_of(f"{url}/sign-in", tmp_path / "out", trusted) == "DigestMismatch"
+
+
+def test_a_changed_file_is_refused(web: tuple[str, Path], trusted: dict[str, str], tmp_path: Path):
+    url, root = web
+    (root / "telco" / "model.onnx").write_bytes(b"other")
+    assert reason_of(f"{url}/telco", tmp_path / "out", trusted) == "FileMismatch"
+
+
+def test_a_file_without_end_is_cut_at_its_cap(web: tuple[str, Path], trusted: dict[str, str], tmp_path: Path):
+    assert reason_of(f"{web[0]}/endless", tmp_path / "out", trusted) == "BundleTooLarge"
+
+
+def test_max_bytes_holds_for_all_files_together(
+    web: tuple[str, Path], trusted: dict[str, str], tmp_path: Path
+):
+    assert reason_of(f"{web[0]}/telco", tmp_path / "out", trusted, max_bytes=35_000) == "BundleTooLarge"
+
+
+def test_a_directory_that_cannot_be_written_says_so(
+    web: tuple[str, Path], trusted: dict[str, str], tmp_path: Path
+):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FetchFailedError, match="no directory"):
+        fetch_bundle(f"{web[0]}/telco", DIGEST, tmp_path / "file", environ=trusted)
+
+
+def test_a_failed_fetch_writes_the_reason_for_the_pod(tmp_path: Path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        uri = f"https://127.0.0.1:{unused.getsockname()[1]}/b"
+        environment = {"CHURN_TERMINATION_LOG": str(tmp_path / "termination")}
+        done = run("fetch", uri, "--digest", DIGEST, "--out", "out", cwd=tmp_path, environment=environment)
+    assert done.returncode == 1
+    assert '"reason": "FetchFailed"' in (tmp_path / "termination").read_text()
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://host/b", "file:///etc", "/etc", "s3:///x", "https://user:pw@host/b", "gs://b/x"]
+)
+def test_other_kinds_of_places_are_refused(uri: str):
+    with pytest.raises(FetchFailedError, match="neither"):
+        open_store(uri, {})
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str], Path]]:
+    """A real S3 server over a folder whose sub-folders are buckets."""
+    root = tmp_path_factory.mktemp("s3")
+    shutil.copytree(SAMPLE, root / "models" / "telco" / "1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    keys = {"ROOT_ACCESS_KEY": "churn", "ROOT_SECRET_KEY": "churn-secret"}
+    sidecar = root.with_name("s3-metadata")
+    sidecar.mkdir()
+    arguments = ["--port", f"127.0.0.1:{port}", "posix", "--sidecar", str(sidecar), str(root)]
+    with subprocess.Popen(
+        [tools.path("versitygw"), *arguments], env=os.environ | keys, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            _wait_for(port)
+            yield (
+                {
+                    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+                    "AWS_ACCESS_KEY_ID": keys["ROOT_ACCESS_KEY"],
+                    "AWS_SECRET_ACCESS_KEY": keys["ROOT_SECRET_KEY"],
+                    "AWS_REGION": "us-east-1",
+                },
+                root,
+            )
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the S3 server did not start")
+
+
+def test_a_bundle_is_fetched_from_s3(s3: tuple[dict[str, str], Path], tmp_path: Path):
+    environment, _ = s3
+    done = run(
+        "fetch",
+        "s3://models/telco/1",
+        "--digest",
+        DIGEST,
+        "--out",
+        "out",
+        cwd=tmp_path,
+        environment=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert load_model(tmp_path / "out", DIGEST).manifest.name == "telco"
+
+
+def test_wrong_s3_keys_are_named(s3: tuple[dict[str, str], Path], tmp_path: Path):
+    environment = s3[0] | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    with pytest.raises(FetchFailedError, match="credentials"):
+        fetch_bundle("s3://models/telco/1", DIGEST, tmp_path / "out", environ=environment)
+
+
+def test_a_missing_prefix_is_incomplete(s3: tuple[dict[str, str], Path], tmp_path: Path):
+    assert reason_of("s3://models/telco/2", tmp_path / "out", s3[0]) == "BundleIncomplete"
+
+
+def test_a_fetched_bundle_replaces_the_one_before(s3: tuple[dict[str, str], Path], tmp_path: Path):
+    """An emptyDir survives a restart of the init container."""
+    for _ in range(2):
+        fetch_bundle("s3://models/telco/1", DIGEST, tmp_path / "out", environ=s3[0])
+    assert load_model(tmp_path / "out", DIGEST).manifest.version == "1"
