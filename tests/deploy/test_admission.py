@@ -1,6 +1,7 @@
 """A real API server takes what the chart renders and the samples say, under Pod Security `restricted`."""
 
 import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,13 @@ def test_a_pod_with_more_rights_would_be_refused(render: Render, restricted: Kub
 def test_the_sample_is_valid(restricted: Kubectl, sample: Path):
     objects = list(yaml.safe_load_all(sample.read_text()))
     admit(restricted, *objects, *pods_in(objects))
+
+
+def test_the_examples_in_the_samples_readme_are_valid(restricted: Kubectl):
+    blocks = re.findall(r"```yaml\n(.*?)```", (SAMPLES / "README.md").read_text(), re.DOTALL)
+    objects = [obj for block in blocks for obj in yaml.safe_load_all(block)]
+    assert {obj["kind"] for obj in objects} == {"Secret", "ChurnModel"}
+    admit(restricted, *objects)
 
 
 def test_the_manifest_without_helm_makes_an_operator_pod(api: Kubectl):

@@ -1,6 +1,6 @@
 {{- define "churn-operator.fullname" -}}
 {{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) -}}
-{{- $name | trunc 52 | trimSuffix "-" -}}{{/* 63, less what the names of hooks append */}}
+{{- $name | trunc 50 | trimSuffix "-" -}}{{/* 63, less what the names of hooks append */}}
 {{- end }}
 
 {{- define "churn-operator.selector" -}}
