@@ -7,6 +7,7 @@ import pytest
 
 from churn_serving.bundle.schema import Manifest
 from churn_serving.model import load_model
+from churn_serving.train.card import build_card
 from churn_serving.train.train import TrainingPlan, train
 
 from .conftest import SAMPLE, TELCO_CSV
@@ -33,3 +34,7 @@ def test_the_sample_bundle_is_what_train_makes_of_the_telco_data():
     assert [row["probability"] for row in ours] == pytest.approx(
         [row["probability"] for row in theirs], abs=1e-4
     )
+
+
+def test_the_samples_card_is_current():
+    assert (SAMPLE / "MODELCARD.md").read_text() == build_card(load_model(SAMPLE).manifest)

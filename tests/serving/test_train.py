@@ -120,7 +120,7 @@ def test_a_value_on_a_trees_threshold_takes_the_same_branch():
     from churn_serving.scorer import Scorer
 
     feature = Numeric(name="x", nullable=False, minimum=0, maximum=1, centre=0, scale=1, typical=0)
-    values = np.float32(0.1) + np.arange(40, dtype=np.float32) * np.spacing(np.float32(0.1))
+    values = np.float32(4) + np.arange(40, dtype=np.float32) * np.spacing(np.float32(4))
     matrix = to_matrix([[value] for value in values], 1)
     layout = build_layout([feature])
     classifier = fit(Algorithm.GRADIENT_BOOSTING, matrix, np.arange(40) % 3 == 0, seed=0)

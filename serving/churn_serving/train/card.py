@@ -13,12 +13,11 @@ def build_card(manifest: Manifest) -> str:
     return f"""# {manifest.name} {manifest.version}
 
 Estimates how probable it is that a customer churns: that `{manifest.target}` is `{manifest.positive}`.
-Algorithm: {manifest.algorithm}, seed {manifest.seed}. A customer counts as churning from a probability of
-{manifest.threshold}.
+Algorithm: {manifest.algorithm}, seed {manifest.seed}. A customer counts as churning from a probability of {manifest.threshold}.
 
 ## How good it is
-On {metrics.holdout_rows:,} customers held back from training, chosen so that the share of churners
-({metrics.churn_rate:.1%}) is the same in both parts; {metrics.train_rows:,} were used to train.
+On {metrics.holdout_rows:,} customers held back from training, chosen so that the share of churners ({metrics.churn_rate:.1%}) is the same
+in both parts; {metrics.train_rows:,} were used to train.
 
 | metric | value | says |
 |---|---|---|
@@ -33,8 +32,7 @@ On {metrics.holdout_rows:,} customers held back from training, chosen so that th
 {features}
 
 The id column: {f"`{manifest.id}`" if manifest.id else "none"}. Accepted and not scored: {ignored}.
-A value outside the training range is scored and counted; so is a category never seen, which counts as none
-of the known.
+A value outside the training range is scored and counted; so is a category never seen, which counts as none of the known.
 
 ## Where it comes from
 Training data: {manifest.data_digest}. {", ".join(f"{name} {version}" for name, version in manifest.libraries.items())}.
