@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from churn_operator.apply import Writer
 from churn_operator.audit import Audit
 from churn_operator.caches import Caches, Key
-from churn_operator.errors import ApiError, TooManyRequests
+from churn_operator.errors import ApiError, TooManyRequestsError
 from churn_operator.events import EventPoster
 from churn_operator.logs import set_up_logs
 from churn_operator.metrics import RECONCILE_SECONDS, RECONCILES
@@ -100,7 +100,7 @@ async def _until(stop: asyncio.Event, parts: list[asyncio.Task[None]] | list[asy
 
 
 async def _work(queue: WorkQueue[Key], reconciler: Reconciler, caches: Caches) -> NoReturn:
-    """Takes keys from the queue, one at a time. Begins when the caches are whole: half a view would make twins."""
+    """Takes keys from the queue one by one, once the caches are whole: half a view would make twins."""
     await caches.synced()
     while True:
         key = await queue.get()
@@ -108,7 +108,7 @@ async def _work(queue: WorkQueue[Key], reconciler: Reconciler, caches: Caches) -
         try:
             again = await reconciler.reconcile(key)
         except ApiError as error:
-            at_least = error.retry_after if isinstance(error, TooManyRequests) else None
+            at_least = error.retry_after if isinstance(error, TooManyRequestsError) else None
             delay = queue.failed(key, at_least)
             result = "error"
             log.warning(

@@ -16,13 +16,13 @@ from churn_operator.desired.config_map import entry_digests
 from churn_operator.desired.deployment import handed_over_replicas, with_replicas
 from churn_operator.digests import digest_of
 from churn_operator.errors import (
-    Conflict,
-    NameConflict,
-    NotFound,
+    ConflictError,
+    NameConflictError,
+    NotFoundError,
     OperatorError,
-    Refused,
-    TooManyRequests,
-    Unprocessable,
+    RefusedError,
+    TooManyRequestsError,
+    UnprocessableError,
 )
 from churn_operator.kinds import (
     AUTOSCALER,
@@ -49,11 +49,11 @@ STAGES = (
     (AUTOSCALER,),  # complains about a Deployment that is not there yet
 )
 ABSENT = "1"
-"""A resourceVersion that no object has any more: applied with it, an absent object is created, and one that is
-there answers 409 even though we force."""
+"""A resourceVersion that no object has any more: applied with it, an absent object is created, and one that
+is there answers 409 even though we force."""
 MOUNT_SECONDS = 5
 """A pod created this long after the ConfigMap was written has mounted what was written."""
-_TELLING = (NameConflict, Unprocessable, Refused, TooManyRequests)
+_TELLING = (NameConflictError, UnprocessableError, RefusedError, TooManyRequestsError)
 
 
 class Writer:
@@ -72,7 +72,7 @@ class Writer:
             How many objects it wrote.
 
         Raises:
-            NameConflict: A name is taken by an object of somebody else.
+            NameConflictError: A name is taken by an object of somebody else.
             ApiError: The most telling of what went wrong; the next stages were not begun.
         """
         if AUTOSCALER not in desired.children:
@@ -93,7 +93,7 @@ class Writer:
             await self._create(kind, _seeded(kind, wanted, plan), observed.uid)
             return True
         if controller_uid(seen) != observed.uid:
-            raise NameConflict(*name_taken(kind.kind, seen))
+            raise NameConflictError(*name_taken(kind.kind, seen))
         asked = was_asked_for(wanted, seen)
         # Only where nothing of ours is to change: before, what looks foreign may be our own of yesterday.
         if asked and (foreign := foreign_paths(seen, wanted)):
@@ -124,15 +124,15 @@ class Writer:
                 absent = wanted | {"metadata": wanted["metadata"] | {"resourceVersion": ABSENT}}
                 await self._apply(kind, absent)
                 return
-        except Conflict:
+        except ConflictError:
             self._taken.add(place)
         try:
             present = await self._client.get(*place)
-        except NotFound:
+        except NotFoundError:
             self._taken.discard(place)
             raise
         if controller_uid(present) != uid:
-            raise NameConflict(*name_taken(kind.kind, present))
+            raise NameConflictError(*name_taken(kind.kind, present))
         self._taken.discard(place)
         await self._apply(kind, wanted)  # ours, without the label that caches see it by
 
@@ -184,7 +184,7 @@ class Writer:
         return len(unwanted)
 
     async def _delete(self, kind: Kind, metadata: dict[str, Any]) -> None:
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFoundError):
             await self._client.delete(kind, metadata["namespace"], metadata["name"], metadata["uid"])
         self._caches[kind].drop(metadata["namespace"], metadata["name"])
 
@@ -208,7 +208,7 @@ class Writer:
     async def _stamp_pod(self, namespace: str, pod: Pod, digest: str) -> None:
         body = {"metadata": {"uid": pod.uid, "annotations": {CONFIG_DIGEST_ANNOTATION: digest}}}
         with contextlib.suppress(
-            NotFound, Conflict
+            NotFoundError, ConflictError
         ):  # gone, or replaced by a pod that reads the new settings
             patched = await self._client.patch(
                 POD, namespace, pod.name, body, FIELD_MANAGER, content_type=MERGE_PATCH

@@ -7,7 +7,7 @@ from typing import NoReturn
 import structlog
 
 from churn_operator.caches import Key, Models
-from churn_operator.errors import ApiError, NotFound
+from churn_operator.errors import ApiError, NotFoundError
 from churn_operator.kinds import CHURN_MODEL
 from churn_operator.runtime.client import Client
 
@@ -20,7 +20,7 @@ DELIVERY_SECONDS = 5.0
 
 
 class Audit:
-    """Compares the known ChurnModels with those there are. kopf reports nothing that vanished during a re-list."""
+    """Compares the known ChurnModels with those there are: what vanished in a re-list, kopf never reports."""
 
     def __init__(self, client: Client, models: Models, namespace: str | None) -> None:
         self.synced = asyncio.Event()
@@ -42,8 +42,8 @@ class Audit:
         while True:
             try:
                 await self._list()
-            except NotFound:
-                log.error("The ChurnModel CRD is not installed: apply crds/churnmodels.churnops.io.yaml")
+            except NotFoundError:
+                log.warning("The ChurnModel CRD is not installed: apply crds/churnmodels.churnops.io.yaml")
             except ApiError as error:
                 log.warning("ChurnModels not listed", error=error.message, status=error.status)
             else:
@@ -51,9 +51,7 @@ class Audit:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _list(self) -> None:
-        known = {
-            key: model["metadata"]["uid"] for key in self._models.keys() if (model := self._models.get(key))
-        }
+        known = self._models.uids()
         items, _ = await self._client.list(CHURN_MODEL, self._namespace, metadata_only=True)
         self._listed = {
             (item["metadata"]["namespace"], item["metadata"]["name"]): int(
@@ -67,13 +65,14 @@ class Audit:
     async def settle(self) -> None:
         """Waits for the watch to bring what was listed, and reads what it does not bring."""
         deadline = asyncio.get_running_loop().time() + DELIVERY_SECONDS
-        while self._missing() and asyncio.get_running_loop().time() < deadline:
+        # The watch has no event for "all of these".
+        while self._missing() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         for key in self._missing():
             log.warning("The watch did not bring a ChurnModel", namespace=key[0], name=key[1])
             try:
                 self._models.put(await self._client.get(CHURN_MODEL, *key))
-            except NotFound:
+            except NotFoundError:
                 self._models.drop(key)
             except ApiError as error:
                 log.warning("ChurnModel not read", namespace=key[0], name=key[1], error=error.message)

@@ -23,11 +23,12 @@ class Models:
     def get(self, key: Key) -> dict[str, Any] | None:
         return self._models.get(key)
 
-    def keys(self) -> set[Key]:
-        return set(self._models)
+    def uids(self) -> dict[Key, str]:
+        """The uid of each ChurnModel."""
+        return {key: model["metadata"]["uid"] for key, model in self._models.items()}
 
     def touch(self) -> None:
-        """Every ChurnModel wants a pass, in case something was lost on the way; a settled one writes nothing."""
+        """Every ChurnModel wants a pass, in case something was lost; a settled one writes nothing."""
         for key in self._models:
             self._changed(key)
 

@@ -49,7 +49,7 @@ def was_asked_for(desired: dict[str, Any], observed: dict[str, Any]) -> bool:
 
 
 def covers(observed: Any, desired: Any, path: Path = ()) -> bool:
-    """Whether every field of `desired` is in `observed` with the same meaning. More maps' keys are allowed."""
+    """Whether every field of `desired` is in `observed` with the same meaning. Maps may hold more."""
     if isinstance(desired, dict):
         return isinstance(observed, dict) and all(
             key in observed and covers(observed[key], value, (*path, key)) for key, value in desired.items()

@@ -6,7 +6,7 @@ from typing import Any
 
 from churn_operator.api.conditions import Reason
 from churn_operator.api.v1alpha1 import API_VERSION, KIND, Spec, parse_spec
-from churn_operator.errors import InvalidSpec
+from churn_operator.errors import InvalidSpecError
 from churn_operator.names import PAUSED_ANNOTATION, SERVING_LABEL, controller_uid
 from churn_operator.observe import Observed
 from churn_operator.revision import Revision, revision_of
@@ -65,7 +65,7 @@ def decide(observed: Observed, settings: Settings) -> Plan | Halt:
         return Halt(Reason.PAUSED, f"The annotation {PAUSED_ANNOTATION} stops all reconciling")
     try:
         spec = parse_spec(observed.model)
-    except InvalidSpec as error:
+    except InvalidSpecError as error:
         return Halt(Reason.INVALID_SPEC, str(error))
     plan = Plan(spec, revision_of(spec, settings))
     for check in CHECKS:
@@ -75,7 +75,7 @@ def decide(observed: Observed, settings: Settings) -> Plan | Halt:
 
 
 def _account_is_lent(observed: Observed, plan: Plan) -> Halt | None:
-    """An author must not borrow an identity: the account's owner says by a label that ChurnModels may use it."""
+    """An author must not borrow an identity: its owner says by a label that ChurnModels may use it."""
     name = plan.spec.serving.service_account_name
     if name is None:
         return None

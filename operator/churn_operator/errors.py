@@ -5,7 +5,7 @@ class OperatorError(Exception):
     """Base of all errors of this package."""
 
 
-class InvalidSpec(OperatorError):
+class InvalidSpecError(OperatorError):
     """The spec breaks a rule; only its author can mend it."""
 
 
@@ -24,15 +24,15 @@ class ApiError(OperatorError):
         self.causes = causes
 
 
-class Unreachable(ApiError):
+class UnreachableError(ApiError):
     """No answer, half an answer, or one that no API server gives: whether a write happened is unknown."""
 
 
-class ServerTrouble(ApiError):
+class ServerTroubleError(ApiError):
     """5xx, or 401 while a token is rotated: try again later."""
 
 
-class TooManyRequests(ApiError):
+class TooManyRequestsError(ApiError):
     """429: try again, not before `retry_after` seconds where the server says so."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -40,27 +40,27 @@ class TooManyRequests(ApiError):
         self.retry_after = retry_after
 
 
-class NotFound(ApiError):
+class NotFoundError(ApiError):
     """404: the object, its namespace or its kind is gone."""
 
 
-class Conflict(ApiError):
+class ConflictError(ApiError):
     """409: the object changed, exists already, or has another uid."""
 
 
-class Gone(ApiError):
+class GoneError(ApiError):
     """410: the version to watch from is too old; list again."""
 
 
-class Refused(ApiError):
+class RefusedError(ApiError):
     """400, 403: this will not pass until someone changes a right, a quota or a webhook."""
 
 
-class Unprocessable(ApiError):
+class UnprocessableError(ApiError):
     """422: the server finds a field invalid; the message names it."""
 
 
-class NameConflict(OperatorError):
+class NameConflictError(OperatorError):
     """An object of that name is not ours; it is never touched. `reason` says whether it will go away."""
 
     def __init__(self, reason: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""JSON lines on stderr: a constant message, the rest as keys; lines about a ChurnModel have namespace and name."""
+"""JSON lines on stderr: a constant message, the rest as keys; a ChurnModel is named by namespace and name."""
 
 import logging
 import sys
@@ -44,11 +44,11 @@ def set_up_logs(level: str) -> None:
 
 
 def _kopf_object(_: Any, __: str, line: dict[str, Any]) -> dict[str, Any]:
-    """kopf's reference to the object that a line is about, under our keys."""
+    """The object that a line of kopf is about, under our keys."""
     reference = getattr(line.get("_record"), "k8s_ref", None) or {}
     return line | {key: reference[key] for key in ("namespace", "name") if reference.get(key)}
 
 
 def _signals_are_ours(record: logging.LogRecord) -> bool:
-    """kopf warns that it gets no signals in a thread of its own; that is on purpose."""
+    """In a thread of its own kopf gets no signals and warns of that; it is on purpose."""
     return not record.getMessage().startswith("OS signals are ignored")

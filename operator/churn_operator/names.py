@@ -1,4 +1,4 @@
-"""Every name, label, path and port that other parts depend on, once. tests/deploy compares them with serving."""
+"""Every name, label, path and port that other parts depend on, once. tests/deploy compares both sides."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ APP_NAME = "churn-serving"
 
 PAUSED_ANNOTATION = f"{GROUP}/paused"
 CONFIG_DIGEST_ANNOTATION = f"{GROUP}/config-digest"
-"""On pods: digest of their entry in serving.json. Touching it makes the kubelet refresh the mounted file now."""
+"""On pods: digest of their entry in serving.json. Touching it makes the kubelet refresh the file now."""
 DESIRED_ANNOTATION = f"{GROUP}/desired"
 """On children: digest of what was applied. Tells a removed field from one that somebody else added."""
 
@@ -60,7 +60,7 @@ def url(namespace: str, name: str) -> str:
 
 
 def controller_uid(obj: dict[str, Any]) -> str | None:
-    """uid of the object that controls `obj`."""
+    """The uid of the object that controls `obj`."""
     for owner in obj["metadata"].get("ownerReferences", ()):
         if owner.get("controller"):
             return str(owner["uid"])

@@ -100,7 +100,7 @@ class Observed:
 
 
 def trim(obj: dict[str, Any]) -> dict[str, Any]:
-    """A child without what nobody reads. Of managedFields stays: when we last wrote, and whether we own replicas."""
+    """A child without what nobody reads. managedFields become: when we wrote, whether we own replicas."""
     metadata = dict(obj["metadata"])
     managed = [
         {
@@ -174,7 +174,7 @@ def _container_failure(container: dict[str, Any]) -> Failure | None:
     ]
     waiting = (container.get("state") or {}).get("waiting") or {}
     if reason := WAITING_REASONS.get(waiting.get("reason", "")):
-        # The kubelet wraps the cause while it backs off: unwrapped, the message does not flap between the two.
+        # The kubelet wraps the cause while it backs off: unwrapped, the message does not flap.
         cause = (waiting.get("message") or waiting["reason"]).rpartition("ErrImagePull: ")[2]
         ended.append(Failure(reason, _short(cause)))
     return worst(ended)

@@ -19,7 +19,7 @@ STUCK_PASS_SECONDS = 300.0
 
 
 def find_stuck(caches: Caches, queue: WorkQueue[Key]) -> list[str]:
-    """What does no longer move and would not by itself. An API server that is down is no reason to restart."""
+    """What no longer moves and would not by itself. An API server that is down is no reason to restart."""
     now = time.monotonic()
     stuck = [
         f"watch of {reflector.kind.plural}"

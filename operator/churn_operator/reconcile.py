@@ -1,4 +1,4 @@
-"""One pass over one ChurnModel: observe → decide → desired → apply and prune → status. Ignorant of what happened."""
+"""One pass over one ChurnModel: observe → decide → desired → apply and prune → status, whatever happened."""
 
 import time
 from dataclasses import dataclass, field
@@ -13,16 +13,23 @@ from churn_operator.apply import Writer
 from churn_operator.caches import Caches, Key
 from churn_operator.decide import Halt, Plan, decide
 from churn_operator.desired import build_desired
-from churn_operator.errors import InvalidSpec, NameConflict, NotFound, Refused, Unprocessable
+from churn_operator.errors import (
+    InvalidSpecError,
+    NameConflictError,
+    NotFoundError,
+    RefusedError,
+    UnprocessableError,
+)
 from churn_operator.events import EventPoster, transition
 from churn_operator.kinds import SERVICE_ACCOUNT
 from churn_operator.names import PAUSED_ANNOTATION
 from churn_operator.news import Urgency, urgency
 from churn_operator.observe import Observed
+from churn_operator.ready import Trouble
 from churn_operator.rollout import is_current
 from churn_operator.runtime.client import Client
 from churn_operator.settings import Settings
-from churn_operator.status import Trouble, build_status
+from churn_operator.status import build_status
 
 log = structlog.get_logger()
 
@@ -82,7 +89,7 @@ class Reconciler:
             return observed
         try:
             account: dict[str, Any] | None = await self.client.get(SERVICE_ACCOUNT, key[0], name)
-        except NotFound:
+        except NotFoundError:
             account = None
         return self.caches.observe(key, account)
 
@@ -91,11 +98,11 @@ class Reconciler:
         try:
             if await self.writer.carry_out(plan, desired, observed):
                 memory.wrote_children = time.monotonic()
-        except NameConflict as error:
+        except NameConflictError as error:
             return Trouble(error.reason, str(error), stalled=error.reason == Reason.NAME_CONFLICT)
-        except Unprocessable as error:
+        except UnprocessableError as error:
             return Trouble(Reason.INVALID_SPEC, error.message, stalled=True)
-        except Refused as error:
+        except RefusedError as error:
             return Trouble(Reason.APPLY_REFUSED, error.message, stalled=False)
         return None
 
@@ -153,7 +160,7 @@ def _account_name(model: dict[str, Any]) -> str | None:
         return None
     try:
         return parse_spec(model).serving.service_account_name
-    except InvalidSpec:
+    except InvalidSpecError:
         return None
 
 

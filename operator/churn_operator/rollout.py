@@ -39,7 +39,7 @@ class Rollout:
 
     @property
     def undisturbed(self) -> bool:
-        """As `complete`, but a Deployment just written (scaled, say) is not judged before its controller answers."""
+        """As `complete`, but a Deployment just written is not judged before its controller answers."""
         return self.template_wanted and (self._updated or not self.current)
 
     @property

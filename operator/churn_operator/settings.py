@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     serving_resources: ResourceRequirements = ResourceRequirements(
         requests={"cpu": "100m", "memory": "256Mi"}, limits={"cpu": "1", "memory": "512Mi"}
     )
-    """Resources of a replica where spec.serving.resources is unset (JSON). A replica needs some 90 MB at rest."""
+    """Resources of a replica where spec.serving.resources is unset (JSON). It needs some 90 MB at rest."""
     metrics_namespaces: tuple[str, ...] = ()
     """Namespaces whose pods may read the replicas' metrics on 9090 (JSON list); empty for any."""
     store_ports: tuple[Port, ...] = (443,)
@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     pre_stop_seconds: Annotated[int, Field(ge=1, le=60)] = 3
     """How long a stopping replica goes on before it is told: longer than endpoints take to spread."""
     grace_period_seconds: Annotated[int, Field(ge=10, le=600)] = 30
-    """Seconds from the start of a stop to the kill; must hold pre_stop_seconds and the server's 5 s of draining."""
+    """Seconds from the start of a stop to the kill; holds pre_stop_seconds and the server's draining."""
     progress_deadline_seconds: Annotated[int, Field(ge=10)] = 600
     """Seconds without progress after which a rollout counts as stalled."""
     revision_history_limit: Annotated[int, Field(ge=1, le=100)] = 10

@@ -1,6 +1,7 @@
-"""Keeps kopf running. kopf ends itself on many a watch error; here that costs a restart of kopf, not of the process.
+"""Keeps kopf running. It ends itself on many a watch error; here that restarts kopf, not the process.
 
-It has a thread and an event loop of its own: when it ends, it cancels every task of its loop that it did not know.
+It has a thread and an event loop of its own: when it ends, it cancels all tasks of its loop that it did not
+know, and ours would be among them.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ from typing import Any, NoReturn
 
 import kopf
 import structlog
-from kubernetes.aio.client.configuration import Configuration
 
 from churn_operator.audit import Audit
 from churn_operator.caches import Models
@@ -104,7 +104,7 @@ def _resolve(ended: asyncio.Future[BaseException | None], error: BaseException |
 
 async def _log_in() -> Connection:
     """The client's own way in, for kopf. The token is read afresh: kopf asks again when it is refused."""
-    configuration: Configuration = await connection()
+    configuration = await connection()
     bearer = configuration.api_key.get("BearerToken", "")
     return Connection(
         server=configuration.host,

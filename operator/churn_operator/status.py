@@ -10,28 +10,11 @@ from churn_operator.decide import Halt, Plan
 from churn_operator.kinds import AUTOSCALER
 from churn_operator.names import REVISION_LABEL, selector, url
 from churn_operator.observe import Observed
+from churn_operator.ready import Trouble, Verdict, deadline_passed, judge_idle, judge_ready
 from churn_operator.rollout import STARTING_SECONDS, Rollout
 
 AUTOSCALER_PATIENCE_SECONDS = 120
 """An autoscaler without metrics of new pods says so at once and is right a minute later."""
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """The API server would not take a child. `stalled`: not before someone changes something."""
-
-    reason: str
-    message: str
-    stalled: bool
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A condition's status, reason and message."""
-
-    status: str
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -75,7 +58,7 @@ def _paused(observed: Observed, halt: Halt, now: datetime) -> dict[str, Any]:
 def _verdicts(
     observed: Observed, rollout: Rollout | None, trouble: Trouble | None
 ) -> Iterator[tuple[ConditionType, Verdict]]:
-    ready = _ready(observed, rollout, trouble)
+    ready = judge_ready(observed, rollout, trouble)
     yield ConditionType.READY, ready
     if ready.status != "True" and ready.reason not in {Reason.SUSPENDED, Reason.SCALED_TO_ZERO}:
         stalled = _is_stalled(ready, rollout, trouble)
@@ -87,69 +70,18 @@ def _verdicts(
         yield ConditionType.AUTOSCALING_ACTIVE, _autoscaling(observed, rollout)
 
 
-def _ready(observed: Observed, rollout: Rollout | None, trouble: Trouble | None) -> Verdict:
-    """The first of these that holds."""
-    if trouble or rollout is None:
-        known = trouble or Trouble(Reason.INVALID_SPEC, "", stalled=True)
-        return Verdict("False", known.reason, known.message)
-    if rollout.plan.spec.suspend:
-        return Verdict("False", Reason.SUSPENDED, "spec.suspend is true: no replica runs")
-    if not rollout.plan.needed:
-        return Verdict("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0: no replica runs")
-    revision = rollout.plan.revision.hash
-    was_ready = _was_ready(observed, revision)
-    if _enough(rollout, was_ready=was_ready):
-        return Verdict("True", Reason.READY, f"Revision {revision} serves")
-    if failure := rollout.failure:
-        return Verdict("False", failure.reason, failure.message)
-    if (refused := rollout.deployment_condition("ReplicaFailure")).get("status") == "True":
-        return Verdict("False", Reason.PODS_REFUSED, str(refused.get("message", "")))
-    if was_ready and rollout.complete:
-        return Verdict(
-            "False", Reason.REPLICAS_UNAVAILABLE, f"Revision {revision} has too few available replicas"
-        )
-    if _deadline_passed(rollout):
-        message = f"Revision {revision} made no progress before its deadline"
-        return Verdict("False", Reason.PROGRESS_DEADLINE_EXCEEDED, message)
-    return Verdict("False", Reason.ROLLING_OUT, f"Waiting for replicas of revision {revision}")
-
-
-def _enough(rollout: Rollout, *, was_ready: bool) -> bool:
-    """Whether enough replicas serve; what was enough stays so while the missing ones are only starting."""
-    needed = rollout.plan.needed
-    if was_ready and rollout.undisturbed and rollout.serving:
-        return rollout.serving + len(rollout.starting) + rollout.unborn >= needed
-    return rollout.complete and rollout.available >= needed
-
-
-def _was_ready(observed: Observed, revision: str) -> bool:
-    previous = observed.model["status"]
-    ready = any(
-        c["type"] == ConditionType.READY and c["status"] == "True" for c in previous.get("conditions", ())
-    )
-    return ready and previous.get("revision") == revision
-
-
-def _deadline_passed(rollout: Rollout) -> bool:
-    progressing = rollout.deployment_condition("Progressing")
-    return bool(progressing.get("reason") == "ProgressDeadlineExceeded" and rollout.current)
-
-
 def _is_stalled(ready: Verdict, rollout: Rollout | None, trouble: Trouble | None) -> bool:
     """Whether nothing moves before someone changes something."""
     if trouble or rollout is None:
         return trouble is None or trouble.stalled
-    return ready.reason in BUNDLE_REASONS or _deadline_passed(rollout)
+    return ready.reason in BUNDLE_REASONS or deadline_passed(rollout)
 
 
 def _available(observed: Observed, rollout: Rollout | None) -> Verdict:
     if int(((observed.deployment or {}).get("status") or {}).get("availableReplicas", 0)):
         return Verdict("True", Reason.SERVING, "At least one replica answers")
-    if rollout and rollout.plan.spec.suspend:
-        return Verdict("False", Reason.SUSPENDED, "spec.suspend is true: no replica runs")
-    if rollout and not rollout.plan.needed:
-        return Verdict("False", Reason.SCALED_TO_ZERO, "spec.replicas is 0: no replica runs")
-    return Verdict("False", Reason.NO_REPLICA, "No replica answers")
+    idle = judge_idle(rollout, False) if rollout else None
+    return idle or Verdict("False", Reason.NO_REPLICA, "No replica answers")
 
 
 def _model_loaded(rollout: Rollout | None) -> Verdict:

@@ -1,4 +1,4 @@
-"""A real API server with its controllers and no nodes; the operator as a process with the chart's own rights."""
+"""A real API server with its controllers and no nodes; the operator as a process with the chart's rights."""
 
 import contextlib
 import itertools
@@ -44,7 +44,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def service_account(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """kubeconfig of the chart's service account, with the rights that the chart gives it and no more."""
+    """A kubeconfig of the chart's service account, with the rights that the chart gives it and no more."""
     rendered = subprocess.run(
         [tools.path("helm"), "template", SYSTEM, CHART, "--namespace", SYSTEM, "--kube-version=1.35.0"],
         capture_output=True,

@@ -81,53 +81,53 @@ def test_a_deleted_child_is_made_again(settled: Kubectl, kind: str) -> None:
     assert content(after) == content(before)
 
 
-EDITS: dict[str, tuple[str, str, Any]] = {
-    "a deployment's field": ("deployment", "merge", {"spec": {"progressDeadlineSeconds": 99}}),
-    "a container's image": (
-        "deployment", "json", [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "evil"}],
-    ),
-    "one more variable": (
-        "deployment", "json", [{"op": "add", "path": "/spec/template/spec/containers/0/env", "value": [{"name": "A", "value": "b"}]}],
-    ),
+SERVER = "/spec/template/spec/containers/0"
+MEMORY = {
+    "type": "Resource",
+    "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 50}},
+}
+
+
+def added(path: str, value: Any) -> list[Object]:
+    return [{"op": "add", "path": path, "value": value}]
+
+
+EDITS: dict[str, tuple[str, Any]] = {
+    "a deployment's field": ("deployment", {"spec": {"progressDeadlineSeconds": 99}}),
+    "a container's image": ("deployment", [{"op": "replace", "path": f"{SERVER}/image", "value": "evil"}]),
+    "one more variable": ("deployment", added(f"{SERVER}/env", [{"name": "A", "value": "b"}])),
     "one more container": (
-        "deployment", "json", [{"op": "add", "path": "/spec/template/spec/containers/-", "value": {"name": "more", "image": "x"}}],
+        "deployment",
+        added("/spec/template/spec/containers/-", {"name": "more", "image": "x"}),
     ),
-    "another command": (
-        "deployment", "json", [{"op": "add", "path": "/spec/template/spec/containers/0/command", "value": ["sh"]}],
-    ),
-    "the host's network": ("deployment", "merge", {"spec": {"template": {"spec": {"hostNetwork": True}}}}),
-    "a volume that the server mounts": (
-        "deployment", "json", [{"op": "remove", "path": "/spec/template/spec/containers/0/volumeMounts/0"}],
-    ),
-    "one more port": (
-        "service", "json", [{"op": "add", "path": "/spec/ports/-", "value": {"name": "ssh", "port": 22}}],
-    ),
-    "a selector widened": ("service", "merge", {"spec": {"selector": {"churnops.io/model": "other"}}}),
-    "a selector narrowed": ("service", "merge", {"spec": {"selector": {"more": "x"}}}),
-    "a service's type": ("service", "merge", {"spec": {"type": "NodePort"}}),
-    "a rule that lets out": ("networkpolicy", "merge", {"spec": {"egress": [{}]}}),
-    "a rule that lets in": ("networkpolicy", "json", [{"op": "add", "path": "/spec/ingress/-", "value": {}}]),
-    "a policy's direction": ("networkpolicy", "merge", {"spec": {"policyTypes": ["Ingress"]}}),
-    "an autoscaler's bound": ("horizontalpodautoscaler", "merge", {"spec": {"maxReplicas": 50}}),
-    "one more metric": (
-        "horizontalpodautoscaler", "json",
-        [{"op": "add", "path": "/spec/metrics/-", "value": {"type": "Resource", "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 50}}}}],
-    ),
+    "another command": ("deployment", added(f"{SERVER}/command", ["sh"])),
+    "the host's network": ("deployment", {"spec": {"template": {"spec": {"hostNetwork": True}}}}),
+    "a mount taken away": ("deployment", [{"op": "remove", "path": f"{SERVER}/volumeMounts/0"}]),
+    "one more port": ("service", added("/spec/ports/-", {"name": "ssh", "port": 22})),
+    "a selector turned": ("service", {"spec": {"selector": {"churnops.io/model": "other"}}}),
+    "a selector narrowed": ("service", {"spec": {"selector": {"more": "x"}}}),
+    "a service's type": ("service", {"spec": {"type": "NodePort"}}),
+    "a rule that lets out": ("networkpolicy", {"spec": {"egress": [{}]}}),
+    "a rule that lets in": ("networkpolicy", added("/spec/ingress/-", {})),
+    "a policy's direction": ("networkpolicy", {"spec": {"policyTypes": ["Ingress"]}}),
+    "an autoscaler's bound": ("horizontalpodautoscaler", {"spec": {"maxReplicas": 50}}),
+    "one more metric": ("horizontalpodautoscaler", added("/spec/metrics/-", MEMORY)),
     "a budget turned round": (
-        "poddisruptionbudget", "json",
-        [{"op": "remove", "path": "/spec/maxUnavailable"}, {"op": "add", "path": "/spec/minAvailable", "value": 2}],
+        "poddisruptionbudget",
+        [{"op": "remove", "path": "/spec/maxUnavailable"}, *added("/spec/minAvailable", 2)],
     ),
-    "the settings": ("configmap", "merge", {"data": {"serving.json": "{}"}}),
-    "one more file": ("configmap", "merge", {"data": {"more": "x"}}),
-    "a label": ("service", "merge", {"metadata": {"labels": {"app.kubernetes.io/name": "x"}}}),
-    "the label that it is found by": ("service", "merge", {"metadata": {"labels": {"churnops.io/model": "other"}}}),
-    "no label that it is found by": ("networkpolicy", "merge", {"metadata": {"labels": {"churnops.io/model": None}}}),
-}  # fmt: skip
+    "the settings": ("configmap", {"data": {"serving.json": "{}"}}),
+    "one more file": ("configmap", {"data": {"more": "x"}}),
+    "a label": ("service", {"metadata": {"labels": {"app.kubernetes.io/name": "x"}}}),
+    "the label that finds it": ("service", {"metadata": {"labels": {"churnops.io/model": "other"}}}),
+    "no label that finds it": ("networkpolicy", {"metadata": {"labels": {"churnops.io/model": None}}}),
+}
 
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_child_is_repaired(settled: Kubectl, edit: str) -> None:
-    kind, how, change = EDITS[edit]
+    kind, change = EDITS[edit]
+    how = "json" if isinstance(change, list) else "merge"
     before = children(settled)[kind]
     settled.run("patch", kind, "telco", f"--type={how}", f"--patch={json.dumps(change)}")
 

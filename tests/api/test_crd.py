@@ -189,7 +189,7 @@ def test_replicas_are_filled_in_so_that_kubectl_scale_works(namespace: Kubectl, 
 
 def test_the_server_itself_refuses_an_unknown_field(namespace: Kubectl, model: Build) -> None:
     path = f"/apis/churnops.io/v1alpha1/namespaces/{namespace.namespace}/churnmodels?fieldValidation=Strict"
-    with pytest.raises(KubectlError, match='strict decoding error: unknown field "spec.replica"'):
+    with pytest.raises(KubectlError, match=r'strict decoding error: unknown field "spec\.replica"'):
         namespace.run("create", f"--raw={path}", "--filename=-", stdin=json.dumps(model(replica=2)))
 
 

@@ -50,7 +50,7 @@ def test_a_change_without_rollout_costs_its_child_and_a_status_write(
 def test_a_rollout_costs_what_changes_and_two_status_writes(
     namespace: Kubectl, model: Build, kubelet: Any, operator: Any
 ) -> None:
-    """Deployment, the new revision's record, and its settings: there at the start, the old ones gone at the end."""
+    """Deployment, the revision's record, and its settings: there at the start, the old ones gone later."""
     namespace.apply(model(replicas=1))
     kubelet.run_until_ready()
     operator.settle(operator.audit())

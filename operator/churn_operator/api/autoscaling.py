@@ -98,9 +98,12 @@ class Metric(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "self.type == 'Resource' ? has(self.resource) : self.type == 'ContainerResource' ? "
-                "has(self.containerResource) : self.type == 'Pods' ? has(self.pods) : self.type == 'Object' ? "
-                "has(self.object) : has(self.external)",
+                (
+                    "self.type == 'Resource' ? has(self.resource) : "
+                    "self.type == 'ContainerResource' ? has(self.containerResource) : "
+                    "self.type == 'Pods' ? has(self.pods) : "
+                    "self.type == 'Object' ? has(self.object) : has(self.external)"
+                ),
                 "set the field that type names: resource, containerResource, pods, object or external",
             )
         )

@@ -43,9 +43,11 @@ class ResourceRequirements(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!has(self.limits) || !has(self.requests) || self.requests.all(k, !(k in self.limits) || "
-                "!isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) || "
-                "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
+                (
+                    "!has(self.limits) || !has(self.requests) || self.requests.all(k, !(k in self.limits) || "
+                    "!isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) || "
+                    "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)"
+                ),
                 "a request is above its limit: raise the limit or lower the request",
             )
         )

@@ -9,7 +9,7 @@ from churn_operator.api.autoscaling import Autoscaling
 from churn_operator.api.schema import ApiModel, rules
 from churn_operator.api.serving import ObjectName, Serving
 from churn_operator.api.source import DIGEST, FORM_MESSAGE, FORMS, PINNED_OCI, Source, parse_source
-from churn_operator.errors import InvalidSpec
+from churn_operator.errors import InvalidSpecError
 
 GROUP = "churnops.io"
 VERSION = "v1alpha1"
@@ -20,8 +20,10 @@ PLURAL = "churnmodels"
 NAME_FORM = r"^[a-z][-a-z0-9]{0,44}[a-z0-9]$"
 NAME_RULE = (
     f"self.metadata.name.matches('{NAME_FORM}')",
-    "name a ChurnModel with 2 to 46 lower-case letters, digits and '-', starting with a letter: "
-    "its Service and labels are called the same",
+    (
+        "name a ChurnModel with 2 to 46 lower-case letters, digits and '-', starting with a letter: "
+        "its Service and labels are called the same"
+    ),
 )
 DIGEST_MESSAGE = (
     "digest must be sha256: and 64 lower-case hex digits, as in `sha256sum SHA256SUMS` of the bundle"
@@ -179,7 +181,7 @@ def parse_spec(body: dict[str, Any]) -> Spec:
     """The spec of a ChurnModel as the API server gave it.
 
     Raises:
-        InvalidSpec: It breaks a rule that the installed CRD let through; the message names each field.
+        InvalidSpecError: It breaks a rule that the installed CRD let through; the message names each field.
     """
     try:
         return Spec.model_validate(body.get("spec") or {})
@@ -188,4 +190,4 @@ def parse_spec(body: dict[str, Any]) -> Spec:
             f"{'.'.join(('spec', *map(str, problem['loc'])))}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors(include_url=False, include_input=False, include_context=False)
         )
-        raise InvalidSpec("; ".join(problems)) from error
+        raise InvalidSpecError("; ".join(problems)) from error

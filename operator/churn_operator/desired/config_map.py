@@ -1,4 +1,4 @@
-"""serving.json: what may change without a restart, by revision, because old and new pods share it in a rollout."""
+"""serving.json: what may change without a restart, by revision: old and new pods share it in a rollout."""
 
 import json
 from typing import Any

@@ -12,19 +12,16 @@ from churn_operator.settings import Settings
 
 
 def build_controller_revision(plan: Plan, observed: Observed) -> dict[str, Any]:
-    """The wanted revision's record. Its data is immutable, so what is there is kept; its number is the newest."""
+    """The wanted revision's record. Data is immutable, so what is there is kept; the number is the newest."""
     name = revision_name(observed.name, plan.revision.hash)
     present = next((r for r in observed.revisions if r["metadata"]["name"] == name), None)
     newest = max((int(r.get("revision", 0)) for r in observed.revisions), default=0)
-    if present and int(present.get("revision", 0)) == newest:
-        number = newest
-    else:
-        number = newest + 1
+    is_newest = present is not None and int(present.get("revision", 0)) == newest
     child = build_child(
         CONTROLLER_REVISION,
         observed,
         name,
-        revision=number,
+        revision=newest if is_newest else newest + 1,
         data=present["data"] if present else plan.revision.wire() | {"entry": build_entry(plan)},
     )
     child["metadata"]["labels"][REVISION_LABEL] = plan.revision.hash

@@ -30,7 +30,7 @@ def with_replicas(deployment: dict[str, Any], replicas: int) -> dict[str, Any]:
 
 
 def handed_over_replicas(plan: Plan, observed: Observed, wanted: dict[str, Any], *, due: bool) -> int | None:
-    """Replicas to seed under the second field manager before ours leaves the field out; None if nothing is to do.
+    """Replicas to seed under the second field manager before ours leaves the field out; None for nothing.
 
     Dropping a field that only we own resets it to 1, so it is handed over with the next write that drops it
     (`due`). At 0 an autoscaler does nothing at all, so it is woken.

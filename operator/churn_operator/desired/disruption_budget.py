@@ -7,7 +7,7 @@ from churn_operator.observe import Observed
 
 
 def build_disruption_budget(observed: Observed) -> dict[str, Any]:
-    """Drains take one replica at a time, and broken ones freely: a pod that never gets ready must not hold a node."""
+    """Drains take one replica at a time, broken ones freely: one that never gets ready must hold no node."""
     return build_child(
         DISRUPTION_BUDGET,
         observed,

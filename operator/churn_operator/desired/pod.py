@@ -70,7 +70,7 @@ def build_pod_template(plan: Plan, observed: Observed, settings: Settings) -> di
 
 
 def _digest_at_birth(plan: Plan, observed: Observed) -> str:
-    """What the revision's first pods read. A later digest goes onto the pods themselves: here it would roll them."""
+    """What the revision's first pods read. Later digests go onto the pods: here they would roll them."""
     template = ((observed.deployment or {}).get("spec") or {}).get("template", {}).get("metadata", {})
     if template.get("labels", {}).get(REVISION_LABEL) == plan.revision.hash:
         present = template.get("annotations", {}).get(CONFIG_DIGEST_ANNOTATION)

@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,14 +15,14 @@ from kubernetes.aio.client.configuration import Configuration
 from churn_operator import __version__
 from churn_operator.errors import (
     ApiError,
-    Conflict,
-    Gone,
-    NotFound,
-    Refused,
-    ServerTrouble,
-    TooManyRequests,
-    Unprocessable,
-    Unreachable,
+    ConflictError,
+    GoneError,
+    NotFoundError,
+    RefusedError,
+    ServerTroubleError,
+    TooManyRequestsError,
+    UnprocessableError,
+    UnreachableError,
 )
 from churn_operator.kinds import Kind
 from churn_operator.metrics import REQUESTS
@@ -41,11 +40,11 @@ SILENCE_SECONDS = 75
 
 # 401: a rotated token is read again within a minute.
 _ERRORS: dict[int, type[ApiError]] = {
-    401: ServerTrouble,
-    404: NotFound,
-    409: Conflict,
-    410: Gone,
-    422: Unprocessable,
+    401: ServerTroubleError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: GoneError,
+    422: UnprocessableError,
 }
 
 
@@ -67,7 +66,7 @@ async def connection() -> Configuration:
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
         kube_config.load_incluster_config(client_configuration=configuration)
     else:
-        path = os.environ.get("KUBECONFIG") or Path("~/.kube/config").expanduser()
+        path = os.environ.get("KUBECONFIG") or kube_config.KUBE_CONFIG_DEFAULT_LOCATION
         await kube_config.load_kube_config(config_file=str(path), client_configuration=configuration)
     # Python 3.13 refuses authorities without RFC 5280's key identifiers; kubectl and the kubelet take them.
     configuration.disable_strict_ssl_verification = True
@@ -138,8 +137,8 @@ class Client:
             "resourceVersion": version,
             "timeoutSeconds": str(WATCH_SECONDS),
         }
-        timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_read=SILENCE_SECONDS)
-        response = await self._send("GET", kind.path(namespace), query=query, timeout=timeout, verb="WATCH")
+        limits = aiohttp.ClientTimeout(total=None, connect=10, sock_read=SILENCE_SECONDS)
+        response = await self._send("GET", kind.path(namespace), query=query, limits=limits, verb="WATCH")
         try:
             async for line in response.content:
                 event = _parse(line, response.status)
@@ -147,7 +146,7 @@ class Client:
                     raise _error(int(event["object"].get("code", 500)), event["object"], {})
                 yield WatchEvent(event["type"], event["object"])
         except (aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
-            raise Unreachable(0, f"the watch of {kind.plural} broke: {error!r}") from error
+            raise UnreachableError(0, f"the watch of {kind.plural} broke: {error!r}") from error
         finally:
             response.close()
 
@@ -157,7 +156,7 @@ class Client:
                 response = await self._send(method, path, **request)
                 return _parse(await response.read(), response.status)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unreachable(0, f"{method} {path}: {error!r}") from error
+            raise UnreachableError(0, f"{method} {path}: {error!r}") from error
 
     async def _send(
         self,
@@ -168,7 +167,7 @@ class Client:
         body: Any = None,
         content_type: str = "application/json",
         accept: str = "application/json",
-        timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,
+        limits: aiohttp.ClientTimeout = REQUEST_TIMEOUT,
         verb: str | None = None,
     ) -> aiohttp.ClientResponse:
         serialized = await self._api.param_serialize(
@@ -181,14 +180,14 @@ class Client:
         )
         code = "<error>"
         try:
-            answer = await self._api.call_api(*serialized, _request_timeout=timeout)
+            answer = await self._api.call_api(*serialized, _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
             code = str(response.status)
             if response.status < 300:
                 return response
             raise _error(response.status, _parse(await response.read(), response.status), response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unreachable(0, f"{method} {path}: {error!r}") from error
+            raise UnreachableError(0, f"{method} {path}: {error!r}") from error
         finally:
             REQUESTS.labels(code=code, method=verb or method).inc()
 
@@ -202,8 +201,8 @@ def _parse(content: bytes, status: int) -> dict[str, Any]:
     except ValueError:
         pass
     if status >= 500:
-        raise ServerTrouble(status, f"the server answered {status}")
-    raise Unreachable(status, "the answer is not JSON of an API server")
+        raise ServerTroubleError(status, f"the server answered {status}")
+    raise UnreachableError(status, "the answer is not JSON of an API server")
 
 
 def _error(status: int, payload: dict[str, Any], headers: Mapping[str, str]) -> ApiError:
@@ -211,7 +210,9 @@ def _error(status: int, payload: dict[str, Any], headers: Mapping[str, str]) -> 
     details = payload.get("details") or {}
     if status == 429:
         told = headers.get("Retry-After") or details.get("retryAfterSeconds")
-        return TooManyRequests(message, retry_after=float(told) if told and str(told).isdigit() else None)
-    kind = _ERRORS.get(status, ServerTrouble if status >= 500 else Refused)
+        return TooManyRequestsError(
+            message, retry_after=float(told) if told and str(told).isdigit() else None
+        )
+    kind = _ERRORS.get(status, ServerTroubleError if status >= 500 else RefusedError)
     causes = tuple(str(cause.get("reason", "")) for cause in details.get("causes") or ())
     return kind(status, message, reason=str(payload.get("reason", "")), causes=causes)

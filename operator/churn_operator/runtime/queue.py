@@ -1,4 +1,4 @@
-"""The keyed queue: one key never runs twice at once, and what comes in while it runs makes it run once more."""
+"""The keyed queue: one key never runs twice at once; what comes in while it runs makes it run once more."""
 
 import asyncio
 import random
@@ -78,7 +78,7 @@ class WorkQueue(Generic[K]):
     async def drain(self) -> None:
         """Hands out no more keys and waits for the running passes to end."""
         self._closed = True
-        while self._running:
+        while self._running:  # noqa: ASYNC110  # once in the life of the process
             await asyncio.sleep(0.01)
 
     def oldest_run_seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""A cache of one kind, kept by list and watch. A new list replaces everything: what vanished unseen is noticed."""
+"""A cache of one kind, by list and watch. A list replaces everything: what vanished unseen is noticed."""
 
 import asyncio
 import random
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import structlog
 
-from churn_operator.errors import ApiError, Gone
+from churn_operator.errors import ApiError, GoneError
 from churn_operator.kinds import Kind
 from churn_operator.metrics import CACHED, WATCH_CONTACT
 from churn_operator.runtime.client import Client, WatchEvent
@@ -71,7 +71,7 @@ class Reflector:
             began = time.monotonic()
             try:
                 await self._watch_from(await self._list())
-            except Gone:
+            except GoneError:
                 pass  # too far behind: list again
             except ApiError as error:
                 log.warning("List failed", kind=self.kind.kind, error=error.message, status=error.status)
@@ -82,7 +82,7 @@ class Reflector:
         """Watches on and on from the last version seen.
 
         Raises:
-            Gone: That version is too old.
+            GoneError: That version is too old.
         """
         backoff = _Backoff()
         while True:
@@ -94,7 +94,7 @@ class Reflector:
                     self._seen = max(self._seen, int(version))
                     self._take(event)
                 self._contact()
-            except Gone:
+            except GoneError:
                 raise
             except ApiError as error:
                 log.warning("Watch failed", kind=self.kind.kind, error=error.message, status=error.status)
