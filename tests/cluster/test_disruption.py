@@ -96,6 +96,8 @@ def test_an_operator_restart_on_a_settled_cluster_writes_nothing(
     )
     wait_ready(namespace, "fixed")
     wait_ready(namespace, "scaled")
+    # Settled also means that nothing of an earlier test is still on its way out.
+    wait_until(lambda: "Terminating" not in namespace.run("get", "namespaces"), "no namespace on its way out")
     time.sleep(5)
     assert cluster.audit_log is not None
     system = namespace.within("churn-operator")
