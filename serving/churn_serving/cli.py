@@ -1,6 +1,7 @@
 """The `churn-serving` command. Each subcommand imports what it needs: `serve` must start fast."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,6 +115,8 @@ def fetch(uri: str, digest: str, out: Path, max_bytes: int | None) -> None:
 @app.command()
 def serve(**options: Any) -> None:
     """Serve bundles over HTTP until SIGTERM."""
+    # Process 1 of a container ignores a signal without a handler: one that comes while loading must count.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from churn_serving.logs import log, set_up_logs
     from churn_serving.settings import load_settings
     from churn_serving.termination import write_termination_message

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from churn_serving.bundle.sums import digest_of
 
-from .asgi import Process, run, served
+from .asgi import Process, command, run, served
 from .conftest import ROOT, SAMPLE
 
 DIGEST = digest_of((SAMPLE / "SHA256SUMS").read_bytes())
@@ -250,8 +252,6 @@ def test_a_body_that_does_not_arrive_is_given_up():
 
 
 def test_a_large_body_leaves_the_memory_flat():
-    import psutil
-
     with served("--model", SAMPLE) as server, connection(server) as sender:
         predict(server)
         process = psutil.Process(server.process.pid)
@@ -328,3 +328,18 @@ def test_rejected_rows_have_an_exit_code_of_their_own(tmp_path: Path):
     done = run("predict", "in.csv", "--model", ROOT / SAMPLE, "--out", "out.csv", cwd=tmp_path)
     assert done.returncode == 3
     assert "out.rejected.csv" in done.stdout
+
+
+def test_a_stop_while_loading_ends_it_as_process_1_too(tmp_path: Path):
+    """The kernel gives process 1 of a PID namespace only the signals that it handles."""
+    pipe = tmp_path / "serving.json"
+    os.mkfifo(pipe)  # reading it blocks: loading lasts until the test says so
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    with subprocess.Popen([*unshare, *command("serve", "--config", pipe)], start_new_session=True) as process:
+        try:
+            with pipe.open("w"):  # opens once the server reads
+                (child,) = psutil.Process(process.pid).children()
+                child.terminate()
+                assert process.wait(20) == 0
+        finally:
+            process.kill()

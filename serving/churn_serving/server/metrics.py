@@ -1,31 +1,20 @@
-"""What is measured, and how Prometheus gets it.
+"""What is measured: plain numbers, counted while serving.
 
-Counts are plain numbers while serving (an `observe` of the client library costs a fifth of a request's
-budget) and become metric families only when somebody scrapes.
+An `observe` of Prometheus' client library costs a fifth of a request's budget, so it is asked only when
+somebody scrapes (`exposition`).
 """
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
 
 from churn_serving.bundle.schema import Categorical, Manifest, Numeric
 from churn_serving.features import Matrix
 from churn_serving.routing import Route
 from churn_serving.scorer import Probabilities
-
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _INFERENCE_SECONDS = (
@@ -97,11 +86,10 @@ class ModelMetrics:
             self.nan += np.isnan(matrix).sum(axis=0)
 
 
-class Metrics(Collector):
-    """All metrics of the process, on a registry of their own."""
+class Metrics:
+    """All counts of the process."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.durations: dict[str, Histogram] = {}
         self.request_bytes: dict[str, Histogram] = {}
@@ -109,16 +97,14 @@ class Metrics(Collector):
         self.errors: Counter[str] = Counter()
         self.reloads: Counter[str] = Counter({"applied": 0, "refused": 0})
         self.start_seconds = 0.0
-        self._models: dict[str | None, tuple[Route, ModelMetrics]] = {}
-        self._name = ""
-        self.registry.register(self)
-        ProcessCollector(registry=self.registry)
+        self.models: dict[str | None, tuple[Route, ModelMetrics]] = {}
+        self.name = ""
 
     def model(self, name: str, route: Route) -> ModelMetrics:
         """The counts of a route's model; the first call makes them, a later one follows its new threshold."""
-        self._name = name
-        _, counts = self._models.get(route.revision) or (route, ModelMetrics(route.model.manifest))
-        self._models[route.revision] = (route, counts)
+        self.name = name
+        _, counts = self.models.get(route.revision) or (route, ModelMetrics(route.model.manifest))
+        self.models[route.revision] = (route, counts)
         return counts
 
     def observe_request(
@@ -132,107 +118,6 @@ class Metrics(Collector):
         self.durations[route].observe(seconds)
         self.request_bytes[route].observe(received)
         self.response_bytes[route].observe(sent)
-
-    def render(self) -> bytes:
-        """The text that a scrape gets."""
-        return generate_latest(self.registry)
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._collect_http()
-        yield from self._collect_models()
-        yield from self._collect_features()
-
-    def _collect_http(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(
-            "http_requests", "Requests answered on the traffic port.", labels=["route", "method", "status"]
-        )
-        for (route, method, status), count in self.requests.items():
-            requests.add_metric([route, method, str(status)], count)
-        yield requests
-        for name, text, histograms in (
-            (
-                "http_request_duration_seconds",
-                "From the request's headers to the reply's last byte.",
-                self.durations,
-            ),
-            ("http_request_size_bytes", "Bodies received.", self.request_bytes),
-            ("http_response_size_bytes", "Bodies sent.", self.response_bytes),
-        ):
-            family = HistogramMetricFamily(name, text, labels=["route"])
-            for route, histogram in histograms.items():
-                family.add_metric([route], histogram.buckets(), histogram.total)
-            yield family
-        errors = CounterMetricFamily("model_errors", "Requests refused or failed, by code.", labels=["code"])
-        for code, count in self.errors.items():
-            errors.add_metric([code], count)
-        yield errors
-        reloads = CounterMetricFamily(
-            "serving_config_reloads", "Changes of serving.json seen.", labels=["result"]
-        )
-        for result, count in self.reloads.items():
-            reloads.add_metric([result], count)
-        yield reloads
-        start = "From the start of the process to ready."
-        yield GaugeMetricFamily("server_start_duration_seconds", start, value=self.start_seconds)
-
-    def _collect_models(self) -> Iterator[Metric]:
-        labels = ["model", "version", "revision"]
-        info = InfoMetricFamily("model", "Models loaded.")
-        predictions = CounterMetricFamily(
-            "model_predictions", "Customers scored.", labels=[*labels, "outcome"]
-        )
-        load = GaugeMetricFamily(
-            "model_load_duration_seconds", "Verifying and loading the bundle.", labels=labels
-        )
-        threshold = GaugeMetricFamily(
-            "model_threshold", "Probability from which churn is said.", labels=labels
-        )
-        inference = HistogramMetricFamily(
-            "model_inference_duration_seconds", "One call of the model.", labels=labels
-        )
-        rows = HistogramMetricFamily("model_batch_rows", "Customers scored in one call.", labels=labels)
-        probability = HistogramMetricFamily("model_probability", "Probabilities given.", labels=labels)
-        for route, counts in self._models.values():
-            model, manifest = route.model, route.model.manifest
-            values = [self._name, manifest.version, route.revision or ""]
-            named = dict(zip(labels, values, strict=True)) | {
-                "digest": model.digest,
-                "algorithm": manifest.algorithm,
-            }
-            info.add_metric([], named)
-            predictions.add_metric([*values, "churn"], counts.churn)
-            predictions.add_metric([*values, "stay"], counts.stay)
-            load.add_metric(values, model.load_seconds)
-            threshold.add_metric(values, route.threshold)
-            for family, histogram in (
-                (inference, counts.inference),
-                (rows, counts.batch_rows),
-                (probability, counts.probability),
-            ):
-                family.add_metric(values, histogram.buckets(), histogram.total)
-        yield from (info, predictions, load, threshold, inference, rows, probability)
-
-    def _collect_features(self) -> Iterator[Metric]:
-        labels = ["model", "version", "revision", "feature"]
-        outside = CounterMetricFamily(
-            "model_feature_out_of_range", "Numbers scored outside the training range.", labels=labels
-        )
-        unseen = CounterMetricFamily(
-            "model_feature_unseen_category", "Texts scored that training never saw.", labels=labels
-        )
-        missing = CounterMetricFamily("model_feature_missing", "Values scored as missing.", labels=labels)
-        for route, counts in self._models.values():
-            manifest = route.model.manifest
-            for index, feature in enumerate(manifest.features):
-                values = [self._name, manifest.version, route.revision or "", feature.name]
-                is_text = isinstance(feature, Categorical)
-                if isinstance(feature, Numeric):
-                    outside.add_metric(values, int(counts.below[index] + counts.above[index]))
-                elif is_text:
-                    unseen.add_metric(values, int(counts.below[index]))
-                if feature.nullable:
-                    missing.add_metric(values, int((counts.above if is_text else counts.nan)[index]))
-        yield from (outside, unseen, missing)
 
 
 def _training_range(manifest: Manifest) -> tuple[Matrix, Matrix]:

@@ -1,5 +1,8 @@
 """Liveness, readiness and the metrics port's ASGI application, which the kubelet and Prometheus ask."""
 
+from prometheus_client import CollectorRegistry
+
+from churn_serving.server.exposition import CONTENT_TYPE, Exposition
 from churn_serving.server.http import (
     Receive,
     Reply,
@@ -10,7 +13,6 @@ from churn_serving.server.http import (
     error_reply,
     send_reply,
 )
-from churn_serving.server.metrics import CONTENT_TYPE
 from churn_serving.server.state import Serving
 
 
@@ -28,24 +30,18 @@ def ready(serving: Serving) -> Reply:
     )
 
 
-def metrics(serving: Serving) -> Reply:
-    """GET /metrics."""
-    return Reply(200, serving.metrics.render(), CONTENT_TYPE)
-
-
-_PAGES = {"/livez": live, "/readyz": ready, "/metrics": metrics}
-
-
 class ProbeApp:
     """Serves the metrics port."""
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
+        self._exposition = Exposition(serving.metrics, CollectorRegistry())
+        self._pages = {"/livez": live, "/readyz": ready, "/metrics": self._metrics}
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        page = _PAGES.get(scope["path"])
+        page = self._pages.get(scope["path"])
         if page is None:
-            reply = error_reply(RequestError(404, "not_found", f"this port has {', '.join(_PAGES)}"))
+            reply = error_reply(RequestError(404, "not_found", f"this port has {', '.join(self._pages)}"))
         elif scope["method"] not in {"GET", "HEAD"}:
             headers = ((b"allow", b"GET, HEAD"),)
             reply = error_reply(
@@ -54,3 +50,6 @@ class ProbeApp:
         else:
             reply = page(self._serving)
         await send_reply(send, reply, close=False)
+
+    def _metrics(self, _serving: Serving) -> Reply:
+        return Reply(200, self._exposition.render(), CONTENT_TYPE)

@@ -6,7 +6,6 @@ import math
 import os
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -35,9 +34,6 @@ def serve(settings: Settings) -> int:
     Returns:
         The exit code: 0 after a drain, 1 where a bundle, serving.json or a port is refused.
     """
-    # As process 1 of a container a signal without a handler is ignored: one that comes while loading must
-    # count.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         table, models, seen = _load(settings)
         listeners = [_listen(settings.host, port) for port in (settings.port, settings.metrics_port)]
