@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from churn_dev import builder, cluster, local
 from churn_dev.errors import DevError, MissingPrerequisite
 
