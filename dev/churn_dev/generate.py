@@ -18,7 +18,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from churn_dev import chart_values, tools
+from churn_dev import chart_values, conditions_page, tools
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD = "churnmodels.churnops.io.yaml"
@@ -81,6 +81,7 @@ FILES = (
     Generated(CHART / "values.schema.json", values_schema),
     Generated(ROOT / "k8s/install.yaml", install_manifest),
     Generated(ROOT / "docs/values.md", values_reference),
+    Generated(ROOT / "docs/conditions.md", conditions_page.render),
     *(Generated(path, partial(sample, path)) for path in sorted(SAMPLES.glob("*.yaml"))),
 )
 
