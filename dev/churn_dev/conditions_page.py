@@ -1,4 +1,4 @@
-"""docs/conditions.md: each condition and reason of a ChurnModel, from the strings under the operator's enums."""
+"""docs/conditions.md: a ChurnModel's conditions and reasons, from the strings under the operator's enums."""
 
 import ast
 from collections.abc import Iterator
