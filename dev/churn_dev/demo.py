@@ -10,7 +10,7 @@ from rich.console import Console
 
 from churn_dev import bundles, images
 from churn_dev.churnmodel import predict, wait_ready
-from churn_dev.cluster import Cluster, up
+from churn_dev.cluster import Cluster, prepare, up
 from churn_dev.console import step
 from churn_dev.kubectl import Kubectl, Object
 from churn_dev.paths import ROOT, cache_dir
@@ -37,6 +37,8 @@ class Demo:
 
     def run(self) -> None:
         """Runs every step and prints what came of it."""
+        with self._timed("tools"):
+            prepare()
         with self._timed("cluster"):
             cluster = up(name=self._name)
         with self._timed("model"):
