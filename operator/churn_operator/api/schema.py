@@ -65,7 +65,7 @@ def quantity_value(quantity: int | str) -> Decimal:
 
 
 def _check_quantity(quantity: int | str) -> int | str:
-    if not re.match(QUANTITY, str(quantity)):
+    if not re.fullmatch(QUANTITY.strip("^$"), str(quantity)):
         raise ValueError(f"{quantity!r} is not a quantity such as 500m or 1Gi")
     return quantity
 

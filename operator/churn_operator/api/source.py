@@ -62,7 +62,7 @@ def parse_source(uri: str) -> Source:
     scheme, _, location = uri.partition("://")
     if scheme not in FORMS or not re.fullmatch(FORMS[scheme].strip("^$"), uri) or ".." in location:
         raise ValueError(FORM_MESSAGE)
-    source = Source(scheme, location)
-    if scheme == "https" and not 1 <= (urlsplit(uri).port or 443) <= 65535:
+    port = re.match(r"[^/]+:([0-9]+)", location) if scheme == "https" else None
+    if port and not 1 <= int(port[1]) <= 65535:
         raise ValueError(FORM_MESSAGE)
-    return source
+    return Source(scheme, location)

@@ -74,9 +74,9 @@ class Model(ApiModel):
 
     @model_validator(mode="after")
     def _bytes_are_pinned(self) -> Self:
-        if self.digest is None and not re.match(PINNED_OCI, self.uri):
+        if self.digest is None and not re.fullmatch(PINNED_OCI.strip("^$"), self.uri):
             raise ValueError(NEEDS_DIGEST)
-        if self.digest is not None and not re.match(DIGEST, self.digest):
+        if self.digest is not None and not re.fullmatch(DIGEST.strip("^$"), self.digest):
             raise ValueError(DIGEST_MESSAGE)
         return self
 
