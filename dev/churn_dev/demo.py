@@ -19,8 +19,6 @@ from churn_dev.release import install
 MODEL = "telco"
 NAMESPACE = "churn-demo"
 MODEL_IMAGE = "docker.io/churnops/telco-demo:1"
-SAMPLE_IMAGE = "docker.io/churnops/telco-bundle:1"
-"""What k8s/samples ask for."""
 
 
 class Demo:
@@ -72,7 +70,7 @@ class Demo:
     def _publish(self, cluster: Cluster, bundle: Path) -> bundles.ModelImage:
         for product in images.build_product():
             cluster.load_image(product)
-        bundles.publish(cluster, ROOT / "k8s/samples/bundle", SAMPLE_IMAGE)
+        bundles.publish(cluster, ROOT / "k8s/samples/bundle", images.SAMPLE)
         return bundles.publish(cluster, bundle, MODEL_IMAGE)
 
     def _apply(self, kubectl: Kubectl, image: bundles.ModelImage) -> None:
