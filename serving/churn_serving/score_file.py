@@ -56,36 +56,50 @@ def score_file(model: Model, customers: Path, out: Path, *, threshold: float) ->
     header, rows = read_customers(customers)
     warnings = _check_columns(model.manifest, header)
     rejected_path = out.with_name(out.stem + ".rejected.csv")
-    scored = churning = rejected = 0
-    out_partial, rejected_partial = (path.with_name(f".{path.name}.partial") for path in (out, rejected_path))
+    partials = [path.with_name(f".{path.name}.partial") for path in (out, rejected_path)]
     try:
-        with _create(out_partial) as file, _create(rejected_partial) as rejected_file:
-            write, reject = (
-                csv.writer(file, lineterminator="\n"),
-                csv.writer(rejected_file, lineterminator="\n"),
-            )
-            write.writerow(
-                [model.manifest.id if model.manifest.id in header else _LINE, "probability", "churn"]
-            )
-            reject.writerow([_LINE, "reason"])
-            encoded = _encode(model, header, rows)
-            while chunk := list(islice(encoded, _CHUNK_ROWS)):
-                scorable = [row for row in chunk if isinstance(row, _Scorable)]
-                probabilities = _score(model, scorable)
-                flags = ["true" if probability >= threshold else "false" for probability in probabilities]
-                write.writerows(zip((row.id for row in scorable), probabilities, flags, strict=True))
-                reject.writerows(row for row in chunk if isinstance(row, _Rejected))
-                scored += len(scorable)
-                churning += flags.count("true")
-                rejected += len(chunk) - len(scorable)
-        out_partial.replace(out)
+        with _create(partials[0]) as file, _create(partials[1]) as rejected_file:
+            counts = _write(model, header, rows, file, rejected_file, threshold=threshold)
+        partials[0].replace(out)
         rejected_path.unlink(missing_ok=True)
-        if rejected:
-            rejected_partial.replace(rejected_path)
+        if counts.rejected:
+            partials[1].replace(rejected_path)
     finally:
-        out_partial.unlink(missing_ok=True)
-        rejected_partial.unlink(missing_ok=True)
-    return Summary(scored, churning, rejected, rejected_path if rejected else None, warnings)
+        for partial in partials:
+            partial.unlink(missing_ok=True)
+    return Summary(*counts, rejected_path if counts.rejected else None, warnings)
+
+
+class _Counts(NamedTuple):
+    scored: int
+    churning: int
+    rejected: int
+
+
+def _write(
+    model: Model,
+    header: list[str],
+    rows: Iterator[Row | MalformedRow],
+    file: TextIO,
+    rejected_file: TextIO,
+    *,
+    threshold: float,
+) -> _Counts:
+    write, reject = (csv.writer(target, lineterminator="\n") for target in (file, rejected_file))
+    write.writerow([model.manifest.id if model.manifest.id in header else _LINE, "probability", "churn"])
+    reject.writerow([_LINE, "reason"])
+    scored = churning = rejected = 0
+    encoded = _encode(model, header, rows)
+    while chunk := list(islice(encoded, _CHUNK_ROWS)):
+        scorable = [row for row in chunk if isinstance(row, _Scorable)]
+        probabilities = _score(model, scorable)
+        flags = ["true" if probability >= threshold else "false" for probability in probabilities]
+        write.writerows(zip((row.id for row in scorable), probabilities, flags, strict=True))
+        reject.writerows(row for row in chunk if isinstance(row, _Rejected))
+        scored += len(scorable)
+        churning += flags.count("true")
+        rejected += len(chunk) - len(scorable)
+    return _Counts(scored, churning, rejected)
 
 
 def _check_columns(manifest: Manifest, header: list[str]) -> list[str]:

@@ -20,11 +20,11 @@ from churn_serving.bundle.write import build_files
 from churn_serving.errors import DataError
 from churn_serving.features import Matrix, encode_column, parse_cell
 from churn_serving.train.card import build_card
-from churn_serving.train.columns import Ignored, decide_columns
+from churn_serving.train.columns import Columns, Ignored, decide_columns
 from churn_serving.train.evaluate import build_reference, measure
 from churn_serving.train.onnx_graph import build_graph
 from churn_serving.train.pipeline import Algorithm, build_layout, expand, fit, predict
-from churn_serving.train.table import Table, drop_unlabelled, read_labels, read_table, require_column
+from churn_serving.train.table import Labels, Table, drop_unlabelled, read_labels, read_table, require_column
 
 HOLDOUT = 0.2
 _GOLDEN_ROWS = 2 * MIN_GOLDEN_ROWS
@@ -83,15 +83,46 @@ def train(plan: TrainingPlan) -> Trained:
     columns = decide_columns(
         table, target=plan.target, id_column=plan.id_column, drop=plan.drop, categorical=plan.categorical
     )
-    matrix = _encode(table, columns.features)
-    fit_rows, test_rows = train_test_split(
-        np.arange(table.rows), test_size=HOLDOUT, random_state=plan.seed, stratify=labels.churned
+    fitted = _fit(plan, _encode(table, columns.features), columns.features, labels)
+    manifest = _describe(plan, table, labels, columns, fitted)
+    files = build_files(
+        model=fitted.graph,
+        manifest=manifest,
+        golden=_golden(table, columns.features, fitted.probability),
+        reference=build_reference(
+            columns.features, _take(table, fitted.fit_rows), fitted.probability[fitted.test_rows]
+        ),
+        card=build_card(manifest),
     )
-    layout = build_layout(columns.features)
+    return Trained(files, manifest, columns.ignored, whole.rows - table.rows)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A classifier's graph, what it says of every row, and which rows it was fitted and tested on."""
+
+    graph: bytes
+    probability: Floats
+    fit_rows: Indices
+    test_rows: Indices
+
+
+def _fit(plan: TrainingPlan, matrix: Matrix, features: Sequence[Feature], labels: Labels) -> _Fitted:
+    fit_rows, test_rows = train_test_split(
+        np.arange(len(matrix)), test_size=HOLDOUT, random_state=plan.seed, stratify=labels.churned
+    )
+    layout = build_layout(features)
     inputs = expand(layout, matrix)
     classifier = fit(plan.algorithm, inputs[fit_rows], labels.churned[fit_rows], plan.seed)
-    probability = predict(classifier, inputs)
-    manifest = Manifest(
+    graph = build_graph(layout, classifier, len(features))
+    return _Fitted(graph, predict(classifier, inputs), fit_rows, test_rows)
+
+
+def _describe(
+    plan: TrainingPlan, table: Table, labels: Labels, columns: Columns, fitted: _Fitted
+) -> Manifest:
+    test_rows = fitted.test_rows
+    return Manifest(
         format_version=1,
         name=plan.name,
         version=plan.version,
@@ -105,18 +136,12 @@ def train(plan: TrainingPlan) -> Trained:
         positive=labels.positive,
         threshold=plan.threshold,
         seed=plan.seed,
-        metrics=measure(labels.churned[test_rows], probability[test_rows], train_rows=len(fit_rows)),
+        metrics=measure(
+            labels.churned[test_rows], fitted.probability[test_rows], train_rows=len(fitted.fit_rows)
+        ),
         libraries=_libraries(),
         data_digest=table.digest,
     )
-    files = build_files(
-        model=build_graph(layout, classifier, len(columns.features)),
-        manifest=manifest,
-        golden=_golden(table, columns.features, probability),
-        reference=build_reference(columns.features, _take(table, fit_rows), probability[test_rows]),
-        card=build_card(manifest),
-    )
-    return Trained(files, manifest, columns.ignored, whole.rows - table.rows)
 
 
 def _check_names(table: Table, plan: TrainingPlan) -> None:
