@@ -33,7 +33,7 @@ class World:
     revisions: tuple[Json, ...] = ()
     pods: tuple[Pod, ...] = ()
     service_account: Json | None = None
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
 
     def asking(self, **spec: Any) -> "World":
         """The author changes the spec; None removes a field."""

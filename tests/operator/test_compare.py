@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 
@@ -6,7 +7,7 @@ from churn_operator.compare import covers, foreign_paths, stamped, was_asked_for
 from churn_operator.kinds import DEPLOYMENT, DISRUPTION_BUDGET, NETWORK_POLICY, SERVICE
 
 
-def test_what_the_server_fills_in_is_no_difference(world):
+def test_what_the_server_fills_in_is_no_difference(world: Any):
     wanted = world.desired.children[DEPLOYMENT]
     kept = copy.deepcopy(wanted)
     kept["spec"]["minReadySeconds"] = 0
@@ -19,7 +20,7 @@ def test_what_the_server_fills_in_is_no_difference(world):
 @pytest.mark.parametrize(
     ("wanted", "kept"), [("1000m", "1"), (2, "2"), ("1024Mi", "1Gi"), ("0.5", "500m"), ("1.5Gi", "1536Mi")]
 )
-def test_quantities_in_other_words_are_the_same(wanted, kept):
+def test_quantities_in_other_words_are_the_same(wanted: Any, kept: Any):
     assert covers({"limits": {"cpu": kept}}, {"limits": {"cpu": wanted}})
     assert covers({"emptyDir": {"sizeLimit": kept}}, {"emptyDir": {"sizeLimit": wanted}})
 
@@ -40,7 +41,7 @@ def test_other_lists_must_be_the_same():
     assert not covers({"ingress": [{}, {}]}, {"ingress": [{}]})
 
 
-def test_a_field_that_was_dropped_is_noticed_by_the_digest(world):
+def test_a_field_that_was_dropped_is_noticed_by_the_digest(world: Any):
     before, after = (
         stamped(w.desired.children[DEPLOYMENT])
         for w in (world.asking(serving={"nodeSelector": {"a": "b"}}), world)
@@ -49,7 +50,7 @@ def test_a_field_that_was_dropped_is_noticed_by_the_digest(world):
     assert not was_asked_for(after, before)
 
 
-def test_foreign_entries_are_named_last_first(world):
+def test_foreign_entries_are_named_last_first(world: Any):
     wanted = world.desired.children[SERVICE]
     kept = copy.deepcopy(wanted)
     kept["spec"]["ports"][1:1] = [
@@ -64,14 +65,14 @@ def test_foreign_entries_are_named_last_first(world):
     assert indices == [2, 1]
 
 
-def test_more_in_a_budget_or_policy_is_foreign(world):
+def test_more_in_a_budget_or_policy_is_foreign(world: Any):
     for kind, key in ((DISRUPTION_BUDGET, "minAvailable"), (NETWORK_POLICY, "egress")):
         wanted = world.desired.children[kind]
         kept = wanted | {"spec": wanted["spec"] | {key: 1}}
         assert foreign_paths(kept, wanted) == [("spec", key)]
 
 
-def test_what_makes_a_pod_do_something_else_is_foreign(world):
+def test_what_makes_a_pod_do_something_else_is_foreign(world: Any):
     wanted = world.desired.children[DEPLOYMENT]
     kept = copy.deepcopy(wanted)
     kept["spec"]["template"]["spec"]["hostNetwork"] = True
@@ -80,7 +81,7 @@ def test_what_makes_a_pod_do_something_else_is_foreign(world):
     assert {path[-1] for path in foreign_paths(kept, wanted)} == {"hostNetwork", "command"}
 
 
-def test_other_owners_and_notes_are_left_alone(world):
+def test_other_owners_and_notes_are_left_alone(world: Any):
     wanted = stamped(world.desired.children[SERVICE])
     kept = copy.deepcopy(wanted)
     kept["metadata"]["ownerReferences"].append({"uid": "another"})

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,31 +22,31 @@ S3 = {"uri": "s3://bucket/telco", "digest": "sha256:" + "a" * 64, "credentialsSe
 HTTPS = S3 | {"uri": "https://models.example:8443/telco"}
 
 
-def pod_of(world):
+def pod_of(world: Any):
     return world.desired.children[DEPLOYMENT]["spec"]["template"]["spec"]
 
 
-def container(world, kind="containers"):
+def container(world: Any, kind: Any = "containers"):
     (only,) = pod_of(world)[kind]
     return only
 
 
-def entries(world):
+def entries(world: Any):
     return json.loads(world.desired.children[CONFIG_MAP]["data"]["serving.json"])["revisions"]
 
 
-def test_the_same_input_gives_the_same_objects(world):
+def test_the_same_input_gives_the_same_objects(world: Any):
     assert world.desired == world.desired
     assert world.applied().desired.children == world.applied().desired.children
 
 
-def test_what_is_applied_is_what_is_wanted_next_time(world):
+def test_what_is_applied_is_what_is_wanted_next_time(world: Any):
     """Nothing in a child depends on the moment: a second pass would write nothing."""
     again = world.applied().desired.children
     assert again == world.applied().applied().desired.children
 
 
-def test_children_by_what_is_asked_for(world):
+def test_children_by_what_is_asked_for(world: Any):
     always = {CONFIG_MAP, CONTROLLER_REVISION, NETWORK_POLICY, SERVICE, DEPLOYMENT}
     assert world.desired.children.keys() == always | {DISRUPTION_BUDGET}
     assert world.asking(replicas=1).desired.children.keys() == always
@@ -55,7 +56,7 @@ def test_children_by_what_is_asked_for(world):
 
 
 class TestPod:
-    def test_of_an_image_model_mounts_the_image(self, world):
+    def test_of_an_image_model_mounts_the_image(self, world: Any):
         model = next(v for v in pod_of(world)["volumes"] if v["name"] == "model")
         assert model["image"]["reference"] == "registry.example/telco:1"
         mount = next(m for m in container(world)["volumeMounts"] if m["name"] == "model")
@@ -66,7 +67,7 @@ class TestPod:
         }
         assert "initContainers" not in pod_of(world)
 
-    def test_of_a_claim_reads_it_only(self, world):
+    def test_of_a_claim_reads_it_only(self, world: Any):
         claim = world.asking(model={"uri": "pvc://models/telco/v1", "digest": "sha256:" + "a" * 64})
         model = next(v for v in pod_of(claim)["volumes"] if v["name"] == "model")
         assert model["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
@@ -74,7 +75,7 @@ class TestPod:
         assert (mount["subPath"], mount["readOnly"]) == ("telco/v1", True)
 
     @pytest.mark.parametrize("model", [S3, HTTPS])
-    def test_of_a_store_fetches_within_a_limit(self, world, model):
+    def test_of_a_store_fetches_within_a_limit(self, world: Any, model: Any):
         stored = replace(world.asking(model=model), settings=Settings(max_bundle_bytes=1000))
         fetch = container(stored, "initContainers")
         out = f"/models/{stored.plan.revision.hash}"
@@ -91,7 +92,7 @@ class TestPod:
         volume = next(v for v in pod_of(stored)["volumes"] if v["name"] == "model")
         assert volume["emptyDir"] == {"sizeLimit": "1000"}
 
-    def test_shows_a_stores_credentials_to_the_fetching_container_only(self, world):
+    def test_shows_a_stores_credentials_to_the_fetching_container_only(self, world: Any):
         s3, https = world.asking(model=S3), world.asking(model=HTTPS)
         assert container(s3, "initContainers")["envFrom"] == [{"secretRef": {"name": "store"}}]
         (token,) = container(https, "initContainers")["env"]
@@ -99,14 +100,14 @@ class TestPod:
         for stored in (s3, https):
             assert not {"env", "envFrom"} & container(stored).keys()
 
-    def test_pulls_a_private_model_with_its_secret(self, world):
+    def test_pulls_a_private_model_with_its_secret(self, world: Any):
         private = world.asking(
             model=world.spec["model"] | {"credentialsSecret": "registry"},
             serving={"imagePullSecrets": [{"name": "mine"}, {"name": "registry"}]},
         )
         assert pod_of(private)["imagePullSecrets"] == [{"name": "mine"}, {"name": "registry"}]
 
-    def test_satisfies_pod_security_restricted(self, world):
+    def test_satisfies_pod_security_restricted(self, world: Any):
         pod = pod_of(world.asking(model=S3))
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -119,14 +120,14 @@ class TestPod:
             }
             assert each["resources"]["limits"].keys() == {"cpu", "memory"}
 
-    def test_takes_the_platforms_defaults_where_nothing_is_said(self, world):
+    def test_takes_the_platforms_defaults_where_nothing_is_said(self, world: Any):
         settings = Settings(serving_image="mine:1", serving_resources=ResourceRequirements(limits={"cpu": 3}))
         server = container(replace(world, settings=settings))
         assert (server["image"], server["resources"]) == ("mine:1", {"limits": {"cpu": 3}})
         server = container(replace(world.asking(serving={"image": "other:2"}), settings=settings))
         assert server["image"] == "other:2"
 
-    def test_carries_what_may_be_said_about_it(self, world):
+    def test_carries_what_may_be_said_about_it(self, world: Any):
         pod = pod_of(
             world.asking(
                 serving={
@@ -143,43 +144,43 @@ class TestPod:
         assert pod["containers"][0]["imagePullPolicy"] == "Always"
         assert not {"image", "podLabels", "resources", "imagePullPolicy"} & pod.keys()
 
-    def test_cannot_be_made_to_lose_its_own_labels(self, world):
+    def test_cannot_be_made_to_lose_its_own_labels(self, world: Any):
         labels = world.asking(serving={"podLabels": {"team": "a"}}).desired.children[DEPLOYMENT]["spec"][
             "template"
         ]["metadata"]["labels"]
         assert labels["team"] == "a"
         assert labels["churnops.io/model"] == "telco"
 
-    def test_probes_mean_different_things(self, world):
+    def test_probes_mean_different_things(self, world: Any):
         server = container(world)
         probes = [server[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
         assert [probe["httpGet"]["path"] for probe in probes] == ["/readyz", "/readyz", "/livez"]
         patience = [probe["periodSeconds"] * probe["failureThreshold"] for probe in probes]
         assert patience[1] < patience[2] < patience[0]
 
-    def test_goes_on_before_it_stops(self, world):
+    def test_goes_on_before_it_stops(self, world: Any):
         assert container(world)["lifecycle"] == {"preStop": {"sleep": {"seconds": 3}}}
 
 
 class TestNetworkPolicy:
-    def rules(self, world):
+    def rules(self, world: Any):
         return world.desired.children[NETWORK_POLICY]["spec"]
 
-    def test_lets_nothing_out_where_nothing_is_fetched(self, world):
+    def test_lets_nothing_out_where_nothing_is_fetched(self, world: Any):
         assert self.rules(world)["policyTypes"] == ["Ingress", "Egress"]
         assert "egress" not in self.rules(world)
 
-    def test_lets_names_be_resolved_and_the_stores_port(self, world):
+    def test_lets_names_be_resolved_and_the_stores_port(self, world: Any):
         names, store = self.rules(world.asking(model=HTTPS))["egress"]
         assert {port["port"] for port in names["ports"]} == {53, 5353}
         assert store["ports"] == [{"port": 8443, "protocol": "TCP"}]
 
-    def test_takes_an_s3_stores_ports_from_the_settings(self, world):
+    def test_takes_an_s3_stores_ports_from_the_settings(self, world: Any):
         platform = replace(world.asking(model=S3), settings=Settings(store_ports=(443, 9000)))
         _, store = self.rules(platform)["egress"]
         assert [port["port"] for port in store["ports"]] == [443, 9000]
 
-    def test_shows_metrics_to_the_platforms_namespaces(self, world):
+    def test_shows_metrics_to_the_platforms_namespaces(self, world: Any):
         platform = replace(world, settings=Settings(metrics_namespaces=("monitoring",)))
         requests, metrics = self.rules(platform)["ingress"]
         assert (requests["ports"][0]["port"], "from" in requests) == (8080, False)
@@ -189,25 +190,25 @@ class TestNetworkPolicy:
 
 
 class TestServingJson:
-    def test_names_the_wanted_revision(self, world):
+    def test_names_the_wanted_revision(self, world: Any):
         assert entries(world) == {
             world.plan.revision.hash: {
                 "weight": 100, "digest": "sha256:" + "a" * 64, "decision": {"threshold": 0.4},
             }
         }  # fmt: skip
 
-    def test_without_decision_leaves_it_to_the_bundle(self, world):
+    def test_without_decision_leaves_it_to_the_bundle(self, world: Any):
         (entry,) = entries(world.asking(decision=None)).values()
         assert entry["decision"] is None
 
-    def test_keeps_an_old_revision_as_it_was_while_a_pod_of_it_lives(self, world):
+    def test_keeps_an_old_revision_as_it_was_while_a_pod_of_it_lives(self, world: Any):
         old = world.plan.revision.hash
         rolled = world.serving().asking(serving={"image": "new"}, decision={"threshold": 0.9})
         assert entries(rolled)[old]["decision"] == {"threshold": 0.4}
         assert entries(rolled)[rolled.plan.revision.hash]["decision"] == {"threshold": 0.9}
         assert entries(replace(rolled, pods=())).keys() == {rolled.plan.revision.hash}
 
-    def test_lost_is_put_together_from_the_revisions_records(self, world):
+    def test_lost_is_put_together_from_the_revisions_records(self, world: Any):
         old = world.plan.revision.hash
         rolled = world.serving().asking(serving={"image": "new"}, decision={"threshold": 0.9})
         broken = rolled.children[CONFIG_MAP] | {"data": {"serving.json": "[not json"}}
@@ -217,14 +218,14 @@ class TestServingJson:
         ):
             assert entries(replace(rolled, children=children))[old]["decision"] == {"threshold": 0.4}
 
-    def test_change_alone_leaves_the_template_as_it_is(self, world):
+    def test_change_alone_leaves_the_template_as_it_is(self, world: Any):
         changed = world.serving().asking(decision={"threshold": 0.9})
         before, after = (w.desired.children[DEPLOYMENT] for w in (world, changed))
         assert before == after
 
 
 class TestRevisions:
-    def test_an_old_one_that_returns_becomes_the_newest(self, world):
+    def test_an_old_one_that_returns_becomes_the_newest(self, world: Any):
         first = world.applied()
         second = first.asking(serving={"image": "b"}).applied()
         back = second.asking(serving=None)
@@ -232,7 +233,7 @@ class TestRevisions:
         assert record["revision"] == 3
         assert record["data"] == first.revisions[0]["data"]
 
-    def test_are_kept_to_the_limit_and_while_in_use(self, world):
+    def test_are_kept_to_the_limit_and_while_in_use(self, world: Any):
         world = replace(world, settings=Settings(revision_history_limit=1)).applied()
         oldest = world.plan.revision.hash
         for image in "abc":
@@ -244,26 +245,26 @@ class TestRevisions:
 
 
 class TestHandOver:
-    def test_is_due_when_our_own_field_is_about_to_be_left_out(self, world):
+    def test_is_due_when_our_own_field_is_about_to_be_left_out(self, world: Any):
         scaled = self.autoscaled(world, present=5, ours=True)
         assert self.seed(scaled, due=True) == 5
         assert self.seed(scaled, due=False) is None
 
-    def test_is_not_due_once_somebody_else_owns_it(self, world):
+    def test_is_not_due_once_somebody_else_owns_it(self, world: Any):
         assert self.seed(self.autoscaled(world, present=5, ours=False), due=True) is None
 
-    def test_stays_within_the_autoscalers_bounds(self, world):
+    def test_stays_within_the_autoscalers_bounds(self, world: Any):
         assert self.seed(self.autoscaled(world, present=1, ours=True), due=True) == 2
         assert self.seed(self.autoscaled(world, present=99, ours=True), due=True) == 9
 
-    def test_wakes_a_deployment_at_zero(self, world):
+    def test_wakes_a_deployment_at_zero(self, world: Any):
         assert self.seed(self.autoscaled(world, present=0, ours=False), due=False) == 2
 
-    def test_never_happens_without_autoscaler(self, world):
+    def test_never_happens_without_autoscaler(self, world: Any):
         assert self.seed(world.applied(), due=True) is None
 
     @staticmethod
-    def autoscaled(world, *, present, ours):
+    def autoscaled(world: Any, *, present: int, ours: bool) -> Any:
         world = world.applied().asking(autoscaling=AUTOSCALING)
         deployment = world.children[DEPLOYMENT]
         deployment["spec"]["replicas"] = present
@@ -271,5 +272,5 @@ class TestHandOver:
         return world
 
     @staticmethod
-    def seed(world, *, due):
+    def seed(world: Any, *, due: bool) -> int | None:
         return handed_over_replicas(world.plan, world.observed, world.desired.children[DEPLOYMENT], due=due)

@@ -27,6 +27,6 @@ def test_an_image_by_digest_tells_it():
         "pvc://claim/a b", "oci://a b", "oci://image\n", "s3://bucket/a\nb",
     ],
 )  # fmt: skip
-def test_other_uris_are_refused(uri):
+def test_other_uris_are_refused(uri: str):
     with pytest.raises(ValueError, match="uri must be"):
         parse_source(uri)
