@@ -84,7 +84,7 @@ class TestClusterWide:
                 "apiGroups": ["apiextensions.k8s.io"],
                 "resources": ["customresourcedefinitions"],
                 "resourceNames": [crd.stem],
-                "verbs": ["get", "patch"],
+                "verbs": ["patch"],
             }
         ]
 
