@@ -1,12 +1,18 @@
-"""The traffic port's ASGI application: finds the route, answers, counts. No exception leaves it."""
+"""The traffic port's ASGI application: finds the route, answers, counts. No exception leaves it.
 
+Scoring and probes are answered here; everything else is FastAPI's (`pages`).
+"""
+
+import asyncio
+import importlib
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from churn_serving.logs import log
-from churn_serving.server import pages, probes, scoring
+from churn_serving.server import probes, scoring
 from churn_serving.server.http import (
     ClientGoneError,
     Receive,
@@ -15,6 +21,7 @@ from churn_serving.server.http import (
     Scope,
     Send,
     check_json,
+    collect_reply,
     error_reply,
     plain_error_reply,
     read_body,
@@ -48,15 +55,13 @@ _FIXED: Mapping[str, Route] = {
     route.template: route
     for route in (
         Route("/predict", hot=scoring.predict),
-        Route("/v1/models", page=pages.models),
-        Route("/docs", page=pages.docs),
-        Route("/openapi.json", page=pages.openapi),
-        Route("/", page=pages.home),
         *(Route(path, page=probes.live) for path in ("/livez", "/health")),
         *(Route(path, page=probes.ready) for path in ("/readyz", "/ready")),
     )
 }
-_UNMATCHED = Route("unmatched")
+_UNMATCHED = "unmatched"
+_OTHER = Route(_UNMATCHED)
+_OTHER_V1 = Route(_UNMATCHED, to_error=plain_error_reply)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -68,17 +73,16 @@ class TrafficApp:
         name = serving.table.name
         self._routes = {
             **_FIXED,
-            f"/v1/models/{name}": Route(
-                "/v1/models/{model}", page=pages.metadata, to_error=plain_error_reply
-            ),
             f"/v1/models/{name}:predict": Route(
                 "/v1/models/{model}:predict", hot=scoring.predict_v1, to_error=plain_error_reply
             ),
         }
+        self._pages: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        route = self._routes.get(scope["path"], _UNMATCHED)
+        path: str = scope["path"]
+        route = self._routes.get(path) or (_OTHER_V1 if path.startswith("/v1/") else _OTHER)
         received = 0
         try:
             if route.hot is not None and scope["method"] == "POST":
@@ -86,8 +90,11 @@ class TrafficApp:
                 body = await self._read(scope, receive)
                 received = len(body)
                 reply = await route.hot(self._serving, body)
+            elif route.page is not None or route.hot is not None:
+                reply = self._probe(scope, route)
             else:
-                reply = self._page(scope, route)
+                reply, template = await self._page(scope)
+                route = route._replace(template=template)
         except RequestError as error:
             self._serving.metrics.errors[error.code] += 1
             reply = route.to_error(error)
@@ -105,15 +112,24 @@ class TrafficApp:
             scope, receive, max_bytes=settings.max_body_bytes, seconds=settings.receive_seconds
         )
 
-    def _page(self, scope: Scope, route: Route) -> Reply:
-        if route is _UNMATCHED:
-            raise _not_found(scope["path"], self._serving.table.name)
-        if scope["method"] not in route.methods:
-            allowed = ", ".join(route.methods)
-            headers = ((b"allow", allowed.encode()),)
-            raise RequestError(405, "method_not_allowed", f"this path answers {allowed}", headers=headers)
-        assert route.page is not None  # noqa: S101 (a route without a page answers POST only)
+    def _probe(self, scope: Scope, route: Route) -> Reply:
+        if route.page is None or scope["method"] not in route.methods:
+            raise _not_allowed(", ".join(route.methods))
         return route.page(self._serving)
+
+    async def _page(self, scope: Scope) -> tuple[Reply, str]:
+        """FastAPI's answer, and the path as metrics name it."""
+        if self._pages is None:
+            # In a thread: the import takes 0.2 s, in which the event loop must go on scoring.
+            module = await asyncio.to_thread(importlib.import_module, "churn_serving.server.pages")
+            self._pages = self._pages or module.build_pages(self._serving)
+        scope = {"query_string": b"", "root_path": "", **scope}
+        reply = await collect_reply(self._pages, scope)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            raise _not_found(scope["path"], self._serving.table.name)
+        if reply.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            raise _not_allowed(", ".join(value.decode() for name, value in reply.headers if name == b"allow"))
+        return reply, scope["route"].path
 
     def _unexpected(self, error: Exception) -> RequestError:
         self._serving.metrics.errors["internal"] += 1
@@ -132,6 +148,11 @@ class TrafficApp:
             log.info(
                 "request", route=route.template, method=method, status=reply.status, seconds=round(seconds, 6)
             )
+
+
+def _not_allowed(allowed: str) -> RequestError:
+    headers = ((b"allow", allowed.encode()),)
+    return RequestError(405, "method_not_allowed", f"this path answers {allowed}", headers=headers)
 
 
 def _not_found(path: str, name: str) -> RequestError:

@@ -12,6 +12,7 @@ from churn_serving.features import Fault
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
@@ -138,6 +139,27 @@ async def send_reply(send: Send, reply: Reply, *, close: bool) -> None:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+async def collect_reply(app: App, scope: Scope) -> Reply:
+    """What another ASGI application answers to a request without a body."""
+    started: dict[str, Any] = {}
+    parts: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            started.update(message)
+        else:
+            parts.append(message.get("body", b""))
+
+    await app(scope, receive, send)
+    headers = dict(started["headers"])
+    headers.pop(b"content-length", None)
+    content_type = headers.pop(b"content-type", JSON)
+    return Reply(started["status"], b"".join(parts), content_type, tuple(headers.items()))
 
 
 def _too_large(max_bytes: int) -> RequestError:

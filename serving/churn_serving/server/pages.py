@@ -1,53 +1,69 @@
-"""What people and tools read beside predictions: the documentation, its schema and the model's metadata."""
+"""What people and tools read beside predictions: a FastAPI application, imported at its first use."""
 
 import functools
 from importlib.resources import files
 from typing import Any
 
 import msgspec
+from fastapi import FastAPI, HTTPException, Response
 
 from churn_serving.routing import Route
-from churn_serving.server.http import Reply, encode_json
+from churn_serving.server.http import encode_json
 from churn_serving.server.openapi import build_openapi
 from churn_serving.server.state import Serving
 
-_PAGE_HEADERS = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'",
+_PAGE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
     ),
-    (b"x-content-type-options", b"nosniff"),
-)
+    "x-content-type-options": "nosniff",
+}
+_READ = ["GET", "HEAD"]
 
 
-def home(_serving: Serving) -> Reply:
-    """GET /: to the documentation."""
-    return Reply(307, b"", headers=((b"location", b"docs"),))
+def build_pages(serving: Serving) -> FastAPI:
+    """The pages of one server. Every answer is built from the routing table as it is at that moment."""
+    # The schema is this model's: it is built from the bundle, and the page needs no other host.
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+
+    @app.api_route("/", methods=_READ)
+    async def home() -> Response:
+        """To the documentation."""
+        return Response(status_code=307, headers={"location": "docs"})
+
+    @app.api_route("/docs", methods=_READ)
+    async def docs() -> Response:
+        """A form of this model's columns that scores a customer."""
+        return Response(_page(), media_type="text/html", headers=_PAGE_HEADERS)
+
+    @app.api_route("/openapi.json", methods=_READ)
+    async def openapi() -> Response:
+        table = serving.table
+        return _json(build_openapi(table.name, table.routes[0].model.manifest, serving.settings))
+
+    @app.api_route("/v1/models", methods=_READ)
+    async def models() -> Response:
+        return _json({"models": [serving.table.name]})
+
+    @app.post("/v1/models/{model}:predict")
+    async def other_model(model: str) -> Response:
+        """This server's own model never comes here."""
+        raise HTTPException(404)
+
+    @app.api_route("/v1/models/{model}", methods=_READ)
+    async def metadata(model: str) -> Response:
+        """The V1 protocol's name and ready, and what is loaded."""
+        table = serving.table
+        if model != table.name:
+            raise HTTPException(404)
+        revisions = [_describe(route) for route in table.routes]
+        return _json({"name": table.name, "ready": serving.ready, "revisions": revisions})
+
+    return app
 
 
-def docs(_serving: Serving) -> Reply:
-    """GET /docs: a form of this model's columns that scores a customer. Needs no other host."""
-    return Reply(200, _page(), b"text/html; charset=utf-8", _PAGE_HEADERS)
-
-
-def openapi(serving: Serving) -> Reply:
-    """GET /openapi.json."""
-    table = serving.table
-    return Reply(
-        200, encode_json(build_openapi(table.name, table.routes[0].model.manifest, serving.settings))
-    )
-
-
-def models(serving: Serving) -> Reply:
-    """GET /v1/models."""
-    return Reply(200, encode_json({"models": [serving.table.name]}))
-
-
-def metadata(serving: Serving) -> Reply:
-    """GET /v1/models/{model}: the V1 protocol's name and ready, and what is loaded."""
-    table = serving.table
-    revisions = [_describe(route) for route in table.routes]
-    return Reply(200, encode_json({"name": table.name, "ready": serving.ready, "revisions": revisions}))
+def _json(content: Any) -> Response:
+    return Response(encode_json(content), media_type="application/json")
 
 
 def _describe(route: Route) -> dict[str, Any]:
