@@ -33,8 +33,7 @@ def set_up_logs(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("kopf").addFilter(_signals_are_ours)
-    logging.getLogger("kopf._core.reactor.running").addFilter(_signals_are_ours)
+    handler.addFilter(_calm_kopf)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -49,6 +48,11 @@ def _kopf_object(_: Any, __: str, line: dict[str, Any]) -> dict[str, Any]:
     return line | {key: reference[key] for key in ("namespace", "name") if reference.get(key)}
 
 
-def _signals_are_ours(record: logging.LogRecord) -> bool:
-    """In a thread of its own kopf gets no signals and warns of that; it is on purpose."""
+def _calm_kopf(record: logging.LogRecord) -> bool:
+    """What ends kopf is no error: it is started again. That a thread gets no signals is on purpose."""
+    if not record.name.startswith("kopf"):
+        return True
+    if record.levelno > logging.WARNING:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = None
     return not record.getMessage().startswith("OS signals are ignored")

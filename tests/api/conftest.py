@@ -43,24 +43,25 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def service_account(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kubeconfig of the chart's service account, with the rights that the chart gives it and no more."""
-    rendered = subprocess.run(
-        [tools.path("helm"), "template", SYSTEM, CHART, "--namespace", SYSTEM, "--kube-version=1.35.0"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    kinds = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding"}
-    rights = [obj for obj in yaml.safe_load_all(rendered) if obj and obj["kind"] in kinds]
-    admin = Kubectl(cluster.kubeconfig, SYSTEM)
-    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    admin.apply(*rights)
-    config = yaml.safe_load(admin.run("config", "view", "--raw", "--flatten", "--minify"))
-    config["users"][0]["user"] = {"token": admin.run("create", "token", SYSTEM).strip()}
-    path = tmp_path_factory.mktemp("operator") / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
+def as_chart(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Installs the chart's rights into a namespace; the kubeconfig of its service account, with no others."""
+
+    def install(namespace: str, *values: str) -> Path:
+        command = [tools.path("helm"), "template", SYSTEM, CHART, "--namespace", namespace]
+        options = ["--kube-version=1.35.0", *(f"--set={value}" for value in values)]
+        rendered = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
+        kinds = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+        rights = [obj for obj in yaml.safe_load_all(rendered) if obj and obj["kind"] in kinds]
+        admin = Kubectl(cluster.kubeconfig, namespace)
+        admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        admin.apply(*rights)
+        config = yaml.safe_load(admin.run("config", "view", "--raw", "--flatten", "--minify"))
+        config["users"][0]["user"] = {"token": admin.run("create", "token", SYSTEM).strip()}
+        path = tmp_path_factory.mktemp("operator") / "kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    return install
 
 
 @dataclass
@@ -70,6 +71,7 @@ class Operator:
     kubeconfig: Path
     audit_log: Path
     log: Path
+    namespace: str = ""
     health_port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None)
 
@@ -77,6 +79,7 @@ class Operator:
         self.health_port, metrics_port = _free_port(), _free_port()
         environment = os.environ | {
             "KUBECONFIG": str(self.kubeconfig),
+            "CHURN_OPERATOR_NAMESPACE": self.namespace,
             "CHURN_OPERATOR_HEALTH_PORT": str(self.health_port),
             "CHURN_OPERATOR_METRICS_PORT": str(metrics_port),
             "CHURN_OPERATOR_REVISION_HISTORY_LIMIT": "2",
@@ -91,7 +94,7 @@ class Operator:
         """Ends the process; its exit code."""
         assert self.process
         self.process.send_signal(signum)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=5)
 
     def get(self, path: str) -> int | None:
         """HTTP status of one of its probes."""
@@ -119,11 +122,11 @@ class Operator:
 
 @pytest.fixture(scope="session")
 def operator(
-    cluster: Cluster, service_account: Path, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, as_chart: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Operator]:
     assert cluster.audit_log
     log = tmp_path_factory.mktemp("log") / "operator.log"
-    running = Operator(service_account, cluster.audit_log, log)
+    running = Operator(as_chart(SYSTEM), cluster.audit_log, log)
     running.start()
     yield running
     code = running.stop()

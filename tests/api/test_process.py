@@ -1,5 +1,7 @@
 """The operator as a process: what it asks of the API server, and how it starts and ends."""
 
+import dataclasses
+import json
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from churn_dev.generate import ROOT
 from churn_dev.kubectl import Kubectl, Object, wait_until
 
 pytestmark = pytest.mark.api
@@ -27,7 +30,7 @@ def test_a_churnmodel_costs_its_children_and_two_status_writes(
     audit = operator.audit()
     namespace.apply(model(autoscaling=AUTOSCALING))
     kubelet.run_until_ready()
-    writes = of(operator.settle(audit, quiet_seconds=7), namespace)
+    writes = of(operator.settle(audit, quiet_seconds=6), namespace)
     assert writes.total() <= CHILDREN + 2, writes
     assert writes["patch churnmodels/status 200"] == 2
     reads = [r for r in audit.requests() if r.namespace == namespace.namespace and not r.is_write]
@@ -43,7 +46,7 @@ def test_a_change_without_rollout_costs_its_child_and_a_status_write(
     audit = operator.audit()
     namespace.run("scale", "churn/telco", "--replicas=3")
     kubelet.run_until_ready()
-    writes = of(operator.settle(audit, quiet_seconds=7), namespace)
+    writes = of(operator.settle(audit, quiet_seconds=6), namespace)
     assert writes == {"patch deployments 200": 1, "patch churnmodels/status 200": 1}
 
 
@@ -57,7 +60,7 @@ def test_a_rollout_costs_what_changes_and_two_status_writes(
     audit = operator.audit()
     namespace.apply(model(replicas=1, serving={"podLabels": {"team": "a"}}))
     kubelet.run_until_ready()
-    writes = of(operator.settle(audit, quiet_seconds=7), namespace)
+    writes = of(operator.settle(audit, quiet_seconds=6), namespace)
     assert writes == {
         "patch controllerrevisions 201": 1,
         "patch configmaps 200": 2,
@@ -100,7 +103,7 @@ def test_a_restart_writes_nothing(
     )
     kubelet.run_until_ready()
     namespace.patch("churnmodel", "telco", {"spec": {"decision": {"threshold": 0.5}}})
-    operator.settle(operator.audit())
+    operator.settle(operator.audit(), quiet_seconds=6)
     code = operator.stop(signum)
     assert code == (0 if signum is signal.SIGTERM else -signum)
     audit = operator.audit()
@@ -135,8 +138,6 @@ def test_it_answers_its_probes(operator: Any) -> None:
 
 def test_everything_it_asks_bears_its_name(operator: Any, cluster: Any) -> None:
     """Requests of kopf included: who counts by user agent sees all."""
-    import json
-
     agents = {
         json.loads(line)["userAgent"]
         for line in cluster.audit_log.read_text().splitlines()
@@ -144,3 +145,63 @@ def test_everything_it_asks_bears_its_name(operator: Any, cluster: Any) -> None:
     }
     assert agents
     assert all(agent.startswith("churn-operator/") for agent in agents), agents
+
+
+def test_nothing_it_asks_is_forbidden(operator: Any) -> None:
+    """With the chart's rights alone, whatever the tests before made it do."""
+    operator.stop()
+    audit = operator.audit()
+    operator.start()
+    operator.settle(audit)
+    assert {str(request) for request in audit.requests() if request.code in {401, 403}} == set()
+
+
+def test_one_namespace_with_a_role_is_enough(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any, as_chart: Any
+) -> None:
+    operator.stop()
+    rights = as_chart(namespace.namespace, "namespaced=true")
+    alone = dataclasses.replace(operator, kubeconfig=rights, namespace=namespace.namespace)
+    audit = operator.audit()
+    alone.start()
+    try:
+        namespace.apply(model(autoscaling=AUTOSCALING))
+        kubelet.run_until_ready()
+        namespace.delete("service", "telco")
+        wait_until(lambda: namespace.get("service", "telco"), "the Service is back", seconds=10)
+    finally:
+        assert alone.stop() == 0
+        operator.start()
+    assert {str(request) for request in audit.requests() if request.code in {401, 403}} == set()
+    assert {request.namespace for request in audit.writes() if request.name == "telco"} == {
+        namespace.namespace
+    }
+
+
+def test_kopf_is_started_again_when_it_ends(
+    namespace: Kubectl, model: Build, operator: Any, owner_uid: Callable[[], str | None]
+) -> None:
+    """Without the CRD kopf's watch ends for good; the process goes on and serves what comes later."""
+    namespace.apply(model())
+    wait_until(owner_uid, "the Deployment", seconds=20)
+    process = operator.process
+    namespace.run("delete", "crd", "churnmodels.churnops.io")
+    wait_until(lambda: "kopf ended" in operator.log.read_text(), "kopf's end", seconds=120)
+    namespace.run("apply", "--server-side", f"--filename={ROOT / 'crds'}")
+    namespace.run("wait", "--for=condition=Established", f"--filename={ROOT / 'crds'}")
+    namespace.apply(model())
+    uid = (namespace.get("churnmodel", "telco") or {})["metadata"]["uid"]
+    wait_until(lambda: owner_uid() == uid, "a Deployment of the new ChurnModel", seconds=120)
+    assert process.poll() is None
+    assert (operator.get("/livez"), operator.get("/readyz")) == (200, 200)
+
+
+@pytest.fixture
+def owner_uid(namespace: Kubectl) -> Callable[[], str | None]:
+    """The uid of the ChurnModel that owns the Deployment, if there is one."""
+
+    def look() -> str | None:
+        found = namespace.get("deployment", "telco")
+        return str(found["metadata"]["ownerReferences"][0]["uid"]) if found else None
+
+    return look
