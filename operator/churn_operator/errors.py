@@ -12,16 +12,14 @@ class InvalidSpecError(OperatorError):
 class ApiError(OperatorError):
     """The API server refused or failed a request.
 
-    `status` is the HTTP status, 0 where there was no answer; `reason` and `causes` are those of the
-    server's Status object.
+    `status` is the HTTP status, 0 where there was no answer; `reason` is that of the server's Status object.
     """
 
-    def __init__(self, status: int, message: str, *, reason: str = "", causes: tuple[str, ...] = ()) -> None:
+    def __init__(self, status: int, message: str, *, reason: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.reason = reason
-        self.causes = causes
 
 
 class UnreachableError(ApiError):
@@ -54,6 +52,10 @@ class GoneError(ApiError):
 
 class RefusedError(ApiError):
     """400, 403: this will not pass until someone changes a right, a quota or a webhook."""
+
+
+class NamespaceEndingError(RefusedError):
+    """403 because the namespace is being deleted: nothing new is made in it, and the ChurnModel goes too."""
 
 
 class UnprocessableError(ApiError):

@@ -16,6 +16,7 @@ from churn_operator.desired import build_desired
 from churn_operator.errors import (
     InvalidSpecError,
     NameConflictError,
+    NamespaceEndingError,
     NotFoundError,
     RefusedError,
     UnprocessableError,
@@ -77,7 +78,10 @@ class Reconciler:
         decision = decide(observed, self.settings)
         trouble: Trouble | None = None
         if isinstance(decision, Plan):
-            trouble = await self._carry_out(decision, observed, memory)
+            try:
+                trouble = await self._carry_out(decision, observed, memory)
+            except NamespaceEndingError:
+                return RECHECK_SECONDS
         recheck = RECHECK_SECONDS if _needs_recheck(decision, trouble) else None
         observed = self.caches.observe(key, observed.service_account) or observed
         return _earliest(recheck, await self._report(observed, decision, trouble, memory))
@@ -102,6 +106,8 @@ class Reconciler:
             return Trouble(error.reason, str(error), stalled=error.reason == Reason.NAME_CONFLICT)
         except UnprocessableError as error:
             return Trouble(Reason.INVALID_SPEC, error.message, stalled=True)
+        except NamespaceEndingError:
+            raise
         except RefusedError as error:
             return Trouble(Reason.APPLY_REFUSED, error.message, stalled=False)
         return None

@@ -17,6 +17,7 @@ from churn_operator.errors import (
     ApiError,
     ConflictError,
     GoneError,
+    NamespaceEndingError,
     NotFoundError,
     RefusedError,
     ServerTroubleError,
@@ -33,6 +34,8 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PAGE = 500
+CONNECTIONS = 32
+"""Eight watches and two dozen requests at a time; each TLS connection costs memory here and on the server."""
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 WATCH_SECONDS = 290
 SILENCE_SECONDS = 75
@@ -71,7 +74,7 @@ async def connection() -> Configuration:
     # Python 3.13 refuses authorities without RFC 5280's key identifiers; kubectl and the kubelet take them.
     configuration.disable_strict_ssl_verification = True
     configuration.retries = False  # retries are the queue's; a write repeated unseen is a write not counted
-    configuration.connection_pool_maxsize = 100
+    configuration.connection_pool_maxsize = CONNECTIONS
     return configuration
 
 
@@ -213,6 +216,8 @@ def _error(status: int, payload: dict[str, Any], headers: Mapping[str, str]) -> 
         return TooManyRequestsError(
             message, retry_after=float(told) if told and str(told).isdigit() else None
         )
-    kind = _ERRORS.get(status, ServerTroubleError if status >= 500 else RefusedError)
     causes = tuple(str(cause.get("reason", "")) for cause in details.get("causes") or ())
-    return kind(status, message, reason=str(payload.get("reason", "")), causes=causes)
+    if status == 403 and "NamespaceTerminating" in causes:
+        return NamespaceEndingError(status, message, reason="Forbidden")
+    kind = _ERRORS.get(status, ServerTroubleError if status >= 500 else RefusedError)
+    return kind(status, message, reason=str(payload.get("reason", "")))
