@@ -40,7 +40,7 @@ test: setup ## Every test: pure, API server, cluster with nodes
 	$(BIN)/python -m pytest tests
 
 bench: setup ## Measure what docs/benchmarks.md states
-	$(BIN)/churn-dev bench
+	$(BIN)/churn-dev bench --record docs/benchmarks.md
 
 generate: setup ## Write every generated file from its source
 	$(BIN)/python -m churn_dev.generate

@@ -29,9 +29,13 @@ class Request:
         """Whether it is about an Event object, which request budgets leave aside."""
         return self.resource == "events"
 
+    @property
+    def target(self) -> str:
+        """Resource and subresource, as `churnmodels/status`."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
     def __str__(self) -> str:
-        resource = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
-        return f"{self.verb} {resource} {self.code}"
+        return f"{self.verb} {self.target} {self.code}"
 
 
 class AuditLog:

@@ -12,7 +12,7 @@ from churn_dev.kubectl import Kubectl, Object, condition, wait_until
 SMALL = {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}
 
 
-def churn_model(name: str, model: Object, **spec: Any) -> Object:
+def churn_model(name: str, model: Object, /, **spec: Any) -> Object:
     """A ChurnModel of one small replica; `spec` adds to it or replaces."""
     return {
         "apiVersion": "churnops.io/v1alpha1",

@@ -111,13 +111,18 @@ def demo(name: Name = "dev") -> None:
 
 
 @app.command()
-def bench(name: Name = "bench") -> None:
+def bench(
+    name: Name = "bench",
+    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+) -> None:
     """Measure what docs/benchmarks.md states, on a cluster of its own, and print the table."""
     from churn_dev import bench as benchmarks
 
     with _one_line_errors():
-        for figure in benchmarks.run(name):
-            print(figure.row())
+        figures = benchmarks.run(name)
+    print(benchmarks.table(figures), end="")
+    if record is not None:
+        benchmarks.record(figures, record)
 
 
 def _bundle(argument: str) -> tuple[str, Path]:
