@@ -17,7 +17,14 @@ from churn_operator.runtime.client import Client
 log = structlog.get_logger()
 
 NOTE_LIMIT = 1024
-CALM = {Reason.READY, Reason.ROLLING_OUT, Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.PAUSED}
+CALM = {
+    Reason.READY,
+    Reason.ROLLING_OUT,
+    Reason.SUSPENDED,
+    Reason.SCALED_TO_ZERO,
+    Reason.PAUSED,
+    Reason.WAITING_FOR_REMOVAL,
+}
 """Reasons that are nothing to warn of."""
 
 
