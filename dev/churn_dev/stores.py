@@ -79,7 +79,7 @@ def https_store(
 def s3_store(root: Path, address: str) -> Iterator[Mapping[str, str]]:
     """AWS_* settings of an S3 server over `root`, whose folders are its buckets, while the block runs."""
     port = _free_port(address)
-    metadata = root.with_name(f"{root.name}-metadata")
+    metadata = root.with_name(f"metadata-of-{root.name}")  # a name that begins like the root's is refused
     metadata.mkdir()
     keys = {
         "ROOT_ACCESS_KEY": S3_KEYS["AWS_ACCESS_KEY_ID"],

@@ -1,24 +1,14 @@
 """Bundles are fetched from a real S3 server and a real HTTPS server, and verified before they can be used."""
 
-import http.server
-import ipaddress
-import os
+import contextlib
 import shutil
 import socket
-import ssl
-import subprocess
-import threading
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from churn_dev import tools
+from churn_dev.stores import TokenHandler, https_store, s3_store, write_certificate
 from churn_serving.bundle import sums
 from churn_serving.errors import ChurnServingError, FetchFailedError
 from churn_serving.fetch import fetch_bundle, open_store
@@ -28,7 +18,7 @@ from .asgi import run
 from .conftest import SAMPLE
 
 DIGEST = sums.digest_of((SAMPLE / sums.SUMS).read_bytes())
-TOKEN = "correct horse"
+TOKEN = TokenHandler.token
 
 
 def reason_of(uri: str, out: Path, environ: dict[str, str], digest: str = DIGEST, **options: int) -> str:
@@ -40,40 +30,21 @@ def reason_of(uri: str, out: Path, environ: dict[str, str], digest: str = DIGEST
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate of 127.0.0.1, signed by itself: its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    """Key and certificate of 127.0.0.1, its own authority."""
     path = tmp_path_factory.mktemp("tls") / "both.pem"
-    plain = serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    path.write_bytes(pem + signed.public_bytes(serialization.Encoding.PEM))
+    write_certificate(path, "127.0.0.1")
     return path
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
+class Handler(TokenHandler):
     """Serves files to whoever has the token; some paths misbehave."""
 
-    def do_GET(self) -> None:
-        if self.headers["authorization"] != f"Bearer {TOKEN}":
-            self.send_error(401)
-        elif self.path.startswith("/endless/") and self.path.endswith("model.json"):
+    def do_GET(self) -> None:  # noqa: N802 - the name is the library's
+        if self.path.startswith("/endless/") and self.path.endswith("model.json"):
             self._begin(1000 << 20)
-            try:
+            with contextlib.suppress(OSError):
                 for _ in range(1000):
                     self.wfile.write(b"x" * (1 << 20))
-            except OSError:
-                return
         elif self.path.startswith("/sign-in/"):
             page = b"<!doctype html><title>Sign in</title>"
             self._begin(len(page))
@@ -86,9 +57,6 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
-        return
-
 
 @pytest.fixture
 def web(tmp_path: Path, certificate: Path) -> Iterator[tuple[str, Path]]:
@@ -96,18 +64,8 @@ def web(tmp_path: Path, certificate: Path) -> Iterator[tuple[str, Path]]:
     root = tmp_path / "web"
     shutil.copytree(SAMPLE, root / "telco")
     shutil.copytree(SAMPLE, root / "endless")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *arguments: Handler(*arguments, directory=str(root))
-    )
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"https://127.0.0.1:{server.server_port}", root
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with https_store(root, "127.0.0.1", certificate, Handler) as url:
+        yield url, root
 
 
 @pytest.fixture
@@ -201,41 +159,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str
     """A real S3 server over a folder whose sub-folders are buckets."""
     root = tmp_path_factory.mktemp("s3")
     shutil.copytree(SAMPLE, root / "models" / "telco" / "1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    keys = {"ROOT_ACCESS_KEY": "churn", "ROOT_SECRET_KEY": "churn-secret"}
-    sidecar = root.with_name("s3-metadata")
-    sidecar.mkdir()
-    arguments = ["--port", f"127.0.0.1:{port}", "posix", "--sidecar", str(sidecar), str(root)]
-    with subprocess.Popen(
-        [tools.path("versitygw"), *arguments], env=os.environ | keys, stdout=subprocess.DEVNULL
-    ) as process:
-        try:
-            _wait_for(port)
-            yield (
-                {
-                    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-                    "AWS_ACCESS_KEY_ID": keys["ROOT_ACCESS_KEY"],
-                    "AWS_SECRET_ACCESS_KEY": keys["ROOT_SECRET_KEY"],
-                    "AWS_REGION": "us-east-1",
-                },
-                root,
-            )
-        finally:
-            process.terminate()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the S3 server did not start")
+    with s3_store(root, "127.0.0.1") as settings:
+        yield dict(settings), root
 
 
 def test_a_bundle_is_fetched_from_s3(s3: tuple[dict[str, str], Path], tmp_path: Path):
