@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from churn_dev.cluster import Cluster, down, up
 
 from churn_dev.bundles import Models, publish_models
+from churn_dev.cluster import Cluster, down, up
 from churn_dev.kubectl import Kubectl, Object
 
 NAME = "test"

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from churn_dev.cluster import Cluster
 
+from churn_dev.cluster import Cluster
 from churn_dev.kubectl import Kubectl
 
 pytestmark = pytest.mark.cluster

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 import pytest
-from churn_dev.cluster import Cluster
 
 from churn_dev.audit import AuditLog
 from churn_dev.bundles import Models
 from churn_dev.churnmodel import churn_model, service_url, wait_ready
+from churn_dev.cluster import Cluster
 from churn_dev.kubectl import Kubectl, Object, wait_until
 from churn_dev.load import Load
 
