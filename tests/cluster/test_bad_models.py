@@ -23,12 +23,13 @@ def test_a_bad_bundle_shows_its_reason_and_the_old_revision_answers(
     model = mispinned if bundle == "mispinned" else getattr(models, bundle).model
 
     namespace.apply(churn_model("telco", model))
+    wait_until(lambda: any(map(_has_ended, namespace.list("pods"))), "a container of the new revision ended")
 
     def loaded() -> Object | None:
         said = condition(namespace.get("churnmodel", "telco"), "ModelLoaded")
         return said if said.get("reason") == reason else None
 
-    said = wait_until(loaded, f"ModelLoaded says {reason}")
+    said = wait_until(loaded, f"ModelLoaded says {reason}", seconds=10)
     seen = namespace.get("churnmodel", "telco")
     assert said["status"] == "False"
     assert condition(seen, "Ready")["status"] == "False"
@@ -55,3 +56,8 @@ def test_a_refused_model_heals_when_the_good_one_returns(namespace: Kubectl, mod
         lambda: {pod["metadata"]["uid"] for pod in namespace.list("pods")} == pods,
         "only the pods that served all along",
     )
+
+
+def _has_ended(pod: Object) -> bool:
+    containers = pod["status"].get("containerStatuses", ())
+    return any("terminated" in each[state] for each in containers for state in ("state", "lastState"))
