@@ -6,18 +6,25 @@ Nobody waits for a batch to fill: the call is made as soon as the tick's request
 import asyncio
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import Protocol
 
 from churn_serving.features import Matrix, to_matrix
-from churn_serving.scorer import Probabilities, Scorer
+from churn_serving.scorer import Probabilities
 
 Rows = Sequence[Sequence[float]]
 Observe = Callable[[Matrix, Probabilities, float], None]
 
 
+class Scores(Protocol):
+    """Gives one entry per row: a probability, or a row of them."""
+
+    def probabilities(self, matrix: Matrix) -> Probabilities: ...
+
+
 class Batcher:
     """Collects rows until the tick ends. Belongs to one event loop and one model."""
 
-    def __init__(self, scorer: Scorer, *, width: int, max_rows: int, observe: Observe) -> None:
+    def __init__(self, scorer: Scores, *, width: int, max_rows: int, observe: Observe) -> None:
         """Make an empty batch.
 
         Args:

@@ -76,6 +76,9 @@ class TrafficApp:
             f"/v1/models/{name}:predict": Route(
                 "/v1/models/{model}:predict", hot=scoring.predict_v1, to_error=plain_error_reply
             ),
+            f"/v1/models/{name}:explain": Route(
+                "/v1/models/{model}:explain", hot=scoring.explain_v1, to_error=plain_error_reply
+            ),
         }
         self._pages: Any = None
 

@@ -5,7 +5,10 @@ from typing import Any
 import msgspec
 
 from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest, Numeric
-from churn_serving.server.scoring import PredictReply, V1Reply
+from churn_serving.reasons import typical_value
+from churn_serving.server.explaining import DEFAULT_REASONS
+from churn_serving.server.records import MAX_REASONS
+from churn_serving.server.scoring import ExplainReply, PredictReply, V1Reply
 from churn_serving.settings import Settings
 
 _Json = dict[str, Any]
@@ -14,7 +17,7 @@ _REF = "#/components/schemas/{name}"
 
 def build_openapi(name: str, manifest: Manifest, settings: Settings) -> _Json:
     """The document as JSON values."""
-    _, replies = msgspec.json.schema_components([PredictReply, V1Reply], ref_template=_REF)
+    _, replies = msgspec.json.schema_components([PredictReply, V1Reply, ExplainReply], ref_template=_REF)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -42,14 +45,8 @@ def build_openapi(name: str, manifest: Manifest, settings: Settings) -> _Json:
 
 def example_record(manifest: Manifest) -> _Json:
     """A record of typical values that this model scores."""
-    values = {feature.name: _typical(feature) for feature in manifest.features}
+    values = {feature.name: typical_value(feature) for feature in manifest.features}
     return ({manifest.id: "C-1"} if manifest.id else {}) | values
-
-
-def _typical(feature: Feature) -> float | bool | str:
-    if isinstance(feature, Numeric) and feature.typical.is_integer():
-        return int(feature.typical)
-    return feature.typical
 
 
 def _record(manifest: Manifest) -> _Json:
@@ -74,7 +71,7 @@ def _property(feature: Feature) -> _Json:
         case Numeric():
             kind = "number"
             seen = f"In training {feature.minimum:g} to {feature.maximum:g}; beyond it is scored and counted."
-            examples: list[Any] = [_typical(feature)]
+            examples: list[Any] = [typical_value(feature)]
         case Boolean():
             kind, seen, examples = "boolean", "True or false.", [feature.typical]
         case Categorical():
@@ -93,7 +90,16 @@ def _request(key: str, max_records: int) -> _Json:
         "maxItems": max_records,
         "items": {"$ref": _REF.format(name="Record")},
     }
-    return {"type": "object", "properties": {key: records}, "required": [key], "additionalProperties": False}
+    explain = {
+        "description": f"Give each customer's strongest reasons: true for {DEFAULT_REASONS}, or how many.",
+        "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1, "maximum": MAX_REASONS}],
+    }
+    return {
+        "type": "object",
+        "properties": {key: records, "explain": explain},
+        "required": [key],
+        "additionalProperties": False,
+    }
 
 
 def _paths(name: str) -> _Json:
@@ -105,6 +111,15 @@ def _paths(name: str) -> _Json:
         f"{model}:predict": {
             "post": _scoring(
                 "predictV1", "Score customers (KServe V1 protocol)", "V1Request", "V1Reply", "V1Error"
+            )
+        },
+        f"{model}:explain": {
+            "post": _scoring(
+                "explainV1",
+                "Score customers and give reasons (KServe V1 protocol)",
+                "V1Request",
+                "ExplainReply",
+                "V1Error",
             )
         },
         model: {"get": _reading("metadata", "What is loaded: columns, metrics, digest, threshold")},

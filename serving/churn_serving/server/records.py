@@ -1,17 +1,30 @@
 """A JSON body to its list of records: strict, and without an opinion on columns (`features` has that)."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from churn_serving.server.http import RequestError
 
+MAX_REASONS = 1000
+
 _decode = msgspec.json.Decoder().decode
 
 
-def decode_records(body: bytes, key: str, *, max_records: int) -> list[Any]:
-    """The list under `key`, which must be the only one.
+class Asked(NamedTuple):
+    """What a body asks.
+
+    Attributes:
+        explain: Reasons per customer: True as many as is usual, False none.
+    """
+
+    records: list[Any]
+    explain: int = False
+
+
+def decode_records(body: bytes, key: str, *, max_records: int) -> Asked:
+    """The list under `key`, and `explain` where it is given; there must be no other key.
 
     Args:
         body: JSON in UTF-8. NaN, Infinity, lone surrogates and duplicate keys are refused.
@@ -27,8 +40,8 @@ def decode_records(body: bytes, key: str, *, max_records: int) -> list[Any]:
         raise RequestError(422, "number_out_of_range", "a number is too large for a 64-bit float") from None
     except (ValueError, RecursionError) as error:
         raise RequestError(400, "malformed_json", _malformed(error)) from None
-    if not isinstance(decoded, dict) or decoded.keys() != {key}:
-        message = f'expected a JSON object with one key: {{"{key}": [{{column: value, …}}, …]}}'
+    if not isinstance(decoded, dict) or key not in decoded or (len(decoded) > 1 and not _explains(decoded)):
+        message = f'expected a JSON object: {{"{key}": [{{column: value, …}}, …]}}, with "explain" or without'
         raise RequestError(422, "invalid_request", message)
     records = decoded[key]
     if not isinstance(records, list) or not records:
@@ -36,8 +49,18 @@ def decode_records(body: bytes, key: str, *, max_records: int) -> list[Any]:
     if len(records) > max_records:
         message = f"{len(records)} records in one request; at most {max_records} are allowed"
         raise RequestError(413, "too_many_records", message)
-    _refuse_duplicate_keys(body, records)
-    return records
+    _refuse_duplicate_keys(body, records, len(decoded))
+    return Asked(records, decoded.get("explain", False))
+
+
+def _explains(decoded: dict[str, Any]) -> bool:
+    if "explain" not in decoded or len(decoded) > 2:
+        return False
+    explain = decoded["explain"]
+    if isinstance(explain, bool) or (isinstance(explain, int) and 1 <= explain <= MAX_REASONS):
+        return True
+    message = f"explain must be true, false or a number of reasons, 1 to {MAX_REASONS}"
+    raise RequestError(422, "invalid_request", message)
 
 
 def _malformed(error: Exception) -> str:
@@ -47,13 +70,13 @@ def _malformed(error: Exception) -> str:
     return str(error) if isinstance(error, msgspec.DecodeError) else "the body is not UTF-8"
 
 
-def _refuse_duplicate_keys(body: bytes, records: list[Any]) -> None:
+def _refuse_duplicate_keys(body: bytes, records: list[Any], keys: int) -> None:
     """A key that stands twice would silently lose one of its values.
 
     Every key has its colon: as many colons as keys means that none stands twice. More may also lie in texts
     or in nested values, so only then is the body read again, by a slower parser that shows the pairs.
     """
-    keys = 1 + sum(len(record) for record in records if isinstance(record, dict))
+    keys += sum(len(record) for record in records if isinstance(record, dict))
     if body.count(b":") == keys:
         return
     try:

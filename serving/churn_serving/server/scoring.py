@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from churn_serving.features import EncodedRecords, Fault, InvalidRecordsError
+from churn_serving.reasons import Explanation, Reason
 from churn_serving.routing import Route
 from churn_serving.scorer import publish
+from churn_serving.server.explaining import DEFAULT_REASONS
 from churn_serving.server.http import Reply, RequestError, encode_json
-from churn_serving.server.records import decode_records
+from churn_serving.server.records import Asked, decode_records
 from churn_serving.server.state import Serving
 
 
@@ -25,6 +28,12 @@ class Prediction(Struct, frozen=True):
     threshold: float
     id: str | int | UnsetType = UNSET
     """The customer's, where the record gave one."""
+    reasons: list[Reason] | UnsetType = UNSET
+    """Where asked for: largest first whatever the sign; a column without effect is none."""
+    typical_probability: float | UnsetType = UNSET
+    """Of a customer with the typical value in every column."""
+    rest: float | UnsetType = UNSET
+    """probability - typical_probability - the listed points: other columns, and what acts only together."""
 
 
 class PredictReply(Struct, frozen=True):
@@ -43,15 +52,22 @@ class V1Reply(Struct, frozen=True):
     predictions: list[Prediction]
 
 
+class ExplainReply(Struct, frozen=True):
+    """The answer to POST /v1/models/{model}:explain. Both lists have one entry per instance."""
+
+    predictions: list[Prediction]
+    explanations: list[Explanation]
+
+
 async def predict(serving: Serving, body: bytes) -> Reply:
     """POST /predict."""
     table = serving.table
-    records = decode_records(body, "records", max_records=serving.settings.max_records)
-    route, predictions = await _score(serving, records)
+    asked = decode_records(body, "records", max_records=serving.settings.max_records)
+    route, predictions, explanations = await _score(serving, asked)
     reply = PredictReply(
         model=table.name,
         version=route.model.manifest.version,
-        predictions=predictions,
+        predictions=_with_reasons(predictions, explanations),
         revision=UNSET if route.revision is None else route.revision,
     )
     return Reply(200, encode_json(reply))
@@ -59,16 +75,40 @@ async def predict(serving: Serving, body: bytes) -> Reply:
 
 async def predict_v1(serving: Serving, body: bytes) -> Reply:
     """POST /v1/models/{model}:predict, KServe's V1: instances are records, predictions as in /predict."""
-    records = decode_records(body, "instances", max_records=serving.settings.max_records)
-    _, predictions = await _score(serving, records)
-    return Reply(200, encode_json(V1Reply(predictions)))
+    asked = decode_records(body, "instances", max_records=serving.settings.max_records)
+    _, predictions, explanations = await _score(serving, asked)
+    return Reply(200, encode_json(V1Reply(_with_reasons(predictions, explanations))))
 
 
-async def _score(serving: Serving, records: list[Any]) -> tuple[Route, list[Prediction]]:
+async def explain_v1(serving: Serving, body: bytes) -> Reply:
+    """POST /v1/models/{model}:explain, KServe's V1."""
+    asked = decode_records(body, "instances", max_records=serving.settings.max_records)
+    _, predictions, explanations = await _score(serving, asked._replace(explain=asked.explain or True))
+    return Reply(200, encode_json(ExplainReply(predictions, explanations)))
+
+
+def _with_reasons(predictions: list[Prediction], explanations: list[Explanation]) -> list[Prediction]:
+    if not explanations:
+        return predictions
+    return [
+        replace(
+            prediction, reasons=told.reasons, typical_probability=told.typical_probability, rest=told.rest
+        )
+        for prediction, told in zip(predictions, explanations, strict=True)
+    ]
+
+
+async def _score(serving: Serving, asked: Asked) -> tuple[Route, list[Prediction], list[Explanation]]:
+    records, explain = asked
     route = _choose(serving, records)
     encoded = _encode(route, records)
     batcher, counts = serving.batcher(route)
-    scored = await batcher.score(encoded.rows)
+    explanations: list[Explanation] = []
+    if explain:
+        count = DEFAULT_REASONS if explain is True else explain
+        scored, explanations = await serving.explaining(route).explain(encoded.rows, records, count)
+    else:
+        scored = await batcher.score(encoded.rows)
     if not np.isfinite(scored).all():
         raise _unscorable(scored)
     threshold = route.threshold
@@ -85,7 +125,7 @@ async def _score(serving: Serving, records: list[Any]) -> tuple[Route, list[Pred
     churning = sum(prediction.churn for prediction in predictions)
     counts.churn += churning
     counts.stay += len(predictions) - churning
-    return route, predictions
+    return route, predictions, explanations
 
 
 def _choose(serving: Serving, records: list[Any]) -> Route:

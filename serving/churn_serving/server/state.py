@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from churn_serving.batcher import Batcher
 from churn_serving.routing import Route, Table
+from churn_serving.server.explaining import Explaining
 from churn_serving.server.metrics import Metrics, ModelMetrics
 from churn_serving.settings import Settings
 
@@ -24,6 +25,7 @@ class Serving:
     metrics: Metrics
     draining: bool = False
     _batchers: dict[str | None, tuple[Batcher, ModelMetrics]] = field(default_factory=dict)
+    _explaining: dict[str | None, Explaining] = field(default_factory=dict)
     _prediction_ids: "itertools.count[int]" = field(default_factory=itertools.count)
     _process: str = field(default_factory=lambda: secrets.token_hex(8))
 
@@ -47,11 +49,16 @@ class Serving:
                     observe=counts.observe,
                 )
                 self._batchers[route.revision] = (batcher, counts)
+                self._explaining[route.revision] = Explaining(route.model, counts, self.settings)
         self.table = table
 
     def batcher(self, route: Route) -> tuple[Batcher, ModelMetrics]:
         """Where the route's rows are scored and counted."""
         return self._batchers[route.revision]
+
+    def explaining(self, route: Route) -> Explaining:
+        """Where the route's rows are scored with reasons."""
+        return self._explaining[route.revision]
 
     def next_prediction_id(self) -> str:
         """Unique among all processes: 16 random hex digits of this one, then a count."""
