@@ -15,6 +15,7 @@ from churn_serving.errors import ChurnServingError, DataError
 from churn_serving.settings import PREFIX, describe_settings
 
 _PATH = click.Path(path_type=Path)
+ALGORITHMS = ["logistic", "gradient-boosting", "hist-gradient-boosting", "random-forest"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -34,7 +35,22 @@ def app() -> None:
 @click.option(
     "--categorical", metavar="COL", multiple=True, help="Column of numbers that are codes; may be repeated."
 )
-@click.option("--algorithm", type=click.Choice(["logistic", "gradient-boosting"]), default="logistic")
+@click.option("--algorithm", type=click.Choice(ALGORITHMS), default="logistic")
+@click.option(
+    "--calibrate",
+    "calibration",
+    type=click.Choice(["sigmoid", "isotonic"]),
+    help="Make probabilities come true as often as they say; isotonic needs a thousand churners or so.",
+)
+@click.option(
+    "--time-col", "time_column", metavar="COL", help="Hold the latest fifth back by this date or number."
+)
+@click.option(
+    "--cross-validate",
+    metavar="K",
+    type=click.IntRange(2, 20),
+    help="Also measure on K parts of the training rows, each with a model fitted on others.",
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Decides which rows are held back."
 )

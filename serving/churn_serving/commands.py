@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from churn_serving.bundle.schema import GOLDEN_TOLERANCE, Metrics
+from churn_serving.bundle.schema import GOLDEN_TOLERANCE, CrossValidation, Metrics
 from churn_serving.bundle.write import check_target, write_files
 from churn_serving.errors import DataError
 from churn_serving.model import load_model
@@ -13,10 +13,11 @@ EXIT_REJECTED = 3
 """Some rows were rejected: neither success nor failure, so that a scheduler can tell."""
 
 
-def train_bundle(out: Path, *, algorithm: str, **plan: Any) -> None:
+def train_bundle(out: Path, *, algorithm: str, calibration: str | None, **plan: Any) -> None:
     """Train, write the bundle to `out`, load it again as `serve` will, and say how good it is."""
     check_target(out)
     try:
+        from churn_serving.train.calibration import Calibration
         from churn_serving.train.pipeline import Algorithm
         from churn_serving.train.train import TrainingPlan
         from churn_serving.train.train import train as train_model
@@ -24,7 +25,13 @@ def train_bundle(out: Path, *, algorithm: str, **plan: Any) -> None:
         raise DataError(
             f"{error.name} is not installed; training needs: pip install 'churn-serving[train]'"
         ) from None
-    trained = train_model(TrainingPlan(algorithm=Algorithm(algorithm), **plan))
+    trained = train_model(
+        TrainingPlan(
+            algorithm=Algorithm(algorithm),
+            calibration=None if calibration is None else Calibration(calibration),
+            **plan,
+        )
+    )
     write_files(out, trained.files)
     model = load_model(out)
     if trained.unlabelled_rows:
@@ -66,8 +73,21 @@ def predict_file(
 
 
 def _print_metrics(metrics: Metrics) -> None:
-    print(f"trained on {metrics.train_rows:,} rows, measured on {metrics.holdout_rows:,} held back:")
+    since = f", from {metrics.holdout_from} on" if metrics.holdout_from else ""
+    print(f"trained on {metrics.train_rows:,} rows, measured on {metrics.holdout_rows:,} held back{since}:")
     print(f"  AUC                  {metrics.auc:.4f}")
     print(f"  average precision    {metrics.average_precision:.4f} (guessing: {metrics.churn_rate:.4f})")
     print(f"  Brier score          {metrics.brier:.4f}")
     print(f"  lift in top decile   {metrics.lift_top_decile:.2f}")
+    if metrics.cross_validation is not None:
+        _print_cross_validation(metrics.cross_validation)
+
+
+def _print_cross_validation(validation: CrossValidation) -> None:
+    print(f"cross-validated on {validation.folds} parts of the training rows, mean ± deviation:")
+    print(f"  AUC                  {validation.auc.mean:.4f} ± {validation.auc.deviation:.4f}")
+    precision = validation.average_precision
+    print(f"  average precision    {precision.mean:.4f} ± {precision.deviation:.4f}")
+    print(f"  Brier score          {validation.brier.mean:.4f} ± {validation.brier.deviation:.4f}")
+    lift = validation.lift_top_decile
+    print(f"  lift in top decile   {lift.mean:.2f} ± {lift.deviation:.2f}")

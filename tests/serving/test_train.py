@@ -4,17 +4,14 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from churn_serving.bundle.schema import Boolean, Categorical, Numeric
 from churn_serving.bundle.sums import SUMS, digest_of
 from churn_serving.bundle.write import write_files
 from churn_serving.errors import DataError
-from churn_serving.features import to_matrix
 from churn_serving.model import load_model
-from churn_serving.train.onnx_graph import build_graph
-from churn_serving.train.pipeline import Algorithm, build_layout, expand, fit, predict
+from churn_serving.train.pipeline import Algorithm
 from churn_serving.train.train import TrainingPlan, train
 
 from .conftest import TELCO_CSV, shop_plan
@@ -92,40 +89,6 @@ def test_telcos_blank_total_charges_are_missing_numbers():
     features = {feature.name: feature for feature in train(telco_plan()).manifest.features}
     assert isinstance(features["TotalCharges"], Numeric)
     assert features["TotalCharges"].nullable
-
-
-@pytest.mark.parametrize("algorithm", Algorithm)
-def test_the_graph_gives_what_scikit_learn_gives_on_every_row(shop: Path, algorithm: Algorithm):
-    """Not only on golden rows: unseen texts and missing values included."""
-    from churn_serving.scorer import Scorer
-
-    model = load_model(shop)
-    features = model.manifest.features
-    rng = np.random.default_rng(3)
-    matrix = rng.normal(size=(3000, len(features))).astype(np.float32)
-    for index, feature in enumerate(features):
-        if isinstance(feature, Categorical):
-            matrix[:, index] = rng.integers(-1, len(feature.categories) + feature.nullable, 3000)
-        elif feature.nullable:
-            matrix[rng.random(3000) < 0.2, index] = np.nan
-    layout = build_layout(features)
-    inputs = expand(layout, matrix)
-    classifier = fit(algorithm, inputs, rng.random(3000) < 0.3, seed=1)
-    scorer = Scorer(build_graph(layout, classifier, len(features)), features=len(features), positive=1)
-    assert scorer.probabilities(matrix) == pytest.approx(predict(classifier, inputs), abs=1e-5)
-
-
-def test_a_value_on_a_trees_threshold_takes_the_same_branch():
-    """Thresholds are float64 midpoints: rounded up to float32 they send their neighbour the other way."""
-    from churn_serving.scorer import Scorer
-
-    feature = Numeric(name="x", nullable=False, minimum=0, maximum=1, centre=0, scale=1, typical=0)
-    values = np.float32(4) + np.arange(40, dtype=np.float32) * np.spacing(np.float32(4))
-    matrix = to_matrix([[value] for value in values], 1)
-    layout = build_layout([feature])
-    classifier = fit(Algorithm.GRADIENT_BOOSTING, matrix, np.arange(40) % 3 == 0, seed=0)
-    scorer = Scorer(build_graph(layout, classifier, 1), features=1, positive=1)
-    assert scorer.probabilities(matrix) == pytest.approx(predict(classifier, matrix), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,28 @@ class Categorical(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
 Feature = Numeric | Boolean | Categorical
 
 
-class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
+class Spread(Struct, frozen=True, forbid_unknown_fields=True):
+    """A metric over the folds of a cross-validation: mean and sample standard deviation."""
+
+    mean: float
+    deviation: float
+
+
+class CrossValidation(Struct, frozen=True, forbid_unknown_fields=True):
+    """The training rows in `folds` parts, each measured with a model fitted on others."""
+
+    folds: Annotated[int, Meta(ge=2)]
+    auc: Spread
+    average_precision: Spread
+    brier: Spread
+    lift_top_decile: Spread
+
+
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the model did on rows it was not trained on.
 
     `lift_top_decile` is the share of churners among the tenth with the highest probability, over the share
-    among all.
+    among all. `holdout_from` is the first time of the holdout, where it is later than all training rows.
     """
 
     train_rows: Count
@@ -81,6 +98,8 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     average_precision: Share
     brier: Share
     lift_top_decile: float
+    holdout_from: str | None = None
+    cross_validation: CrossValidation | None = None
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -101,6 +120,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     libraries: dict[str, str]
     data_digest: Text
     id: Text | None = None
+    calibration: Text | None = None
     created: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:

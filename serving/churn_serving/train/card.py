@@ -2,7 +2,15 @@
 
 # ruff: noqa: E501 (rows of a Markdown table are lines)
 
-from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest
+from churn_serving.bundle.schema import (
+    Boolean,
+    Categorical,
+    CrossValidation,
+    Feature,
+    Manifest,
+    Metrics,
+    Spread,
+)
 
 
 def build_card(manifest: Manifest) -> str:
@@ -13,11 +21,10 @@ def build_card(manifest: Manifest) -> str:
     return f"""# {manifest.name} {manifest.version}
 
 Estimates how probable it is that a customer churns: that `{manifest.target}` is `{manifest.positive}`.
-Algorithm: {manifest.algorithm}, seed {manifest.seed}. A customer counts as churning from a probability of {manifest.threshold}.
+Algorithm: {manifest.algorithm}{_calibrated(manifest)}, seed {manifest.seed}. A customer counts as churning from a probability of {manifest.threshold}.
 
 ## How good it is
-On {metrics.holdout_rows:,} customers held back from training, chosen so that the share of churners ({metrics.churn_rate:.1%}) is the same
-in both parts; {metrics.train_rows:,} were used to train.
+{_holdout(metrics)}
 
 | metric | value | says |
 |---|---|---|
@@ -25,7 +32,7 @@ in both parts; {metrics.train_rows:,} were used to train.
 | average precision | {metrics.average_precision:.4f} | {metrics.churn_rate:.4f} is guessing |
 | Brier score | {metrics.brier:.4f} | mean squared error of the probability; smaller is better |
 | lift in the top decile | {metrics.lift_top_decile:.2f} | churners among the tenth with the highest probability, times the average |
-
+{_validation(metrics.cross_validation)}
 ## What it looks at
 | column | kind | may be missing | in training | typical |
 |---|---|---|---|---|
@@ -37,6 +44,31 @@ A value outside the training range is scored and counted; so is a category never
 ## Where it comes from
 Training data: {manifest.data_digest}. {", ".join(f"{name} {version}" for name, version in manifest.libraries.items())}.
 """
+
+
+def _calibrated(manifest: Manifest) -> str:
+    return f", calibrated ({manifest.calibration})" if manifest.calibration else ""
+
+
+def _holdout(metrics: Metrics) -> str:
+    if metrics.holdout_from is not None:
+        return f"""On {metrics.holdout_rows:,} customers from {metrics.holdout_from} on, {metrics.churn_rate:.1%} of them churners. The {metrics.train_rows:,} used to train
+are all earlier."""
+    return f"""On {metrics.holdout_rows:,} customers held back from training, chosen so that the share of churners ({metrics.churn_rate:.1%}) is the same
+in both parts; {metrics.train_rows:,} were used to train."""
+
+
+def _validation(validation: CrossValidation | None) -> str:
+    if validation is None:
+        return ""
+    return f"""
+Cross-validated on {validation.folds} parts of the training rows, mean ± deviation: AUC {_spread(validation.auc)}, average precision
+{_spread(validation.average_precision)}, Brier score {_spread(validation.brier)}, lift in the top decile {_spread(validation.lift_top_decile)}.
+"""
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.mean:.4f} ± {spread.deviation:.4f}"
 
 
 def _row(feature: Feature) -> str:

@@ -1,7 +1,7 @@
 """How good the model is on the holdout, and what the training data looked like."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,14 @@ from churn_serving.bundle.schema import (
     Boolean,
     Categorical,
     CategoryReference,
+    CrossValidation,
     Feature,
     FeatureReference,
     Metrics,
     Numeric,
     NumericReference,
     Reference,
+    Spread,
 )
 from churn_serving.features import parse_cell
 
@@ -37,6 +39,22 @@ def measure(churned: Labels, probability: Floats, *, train_rows: int) -> Metrics
         average_precision=_round(average_precision_score(churned, probability)),
         brier=_round(brier_score_loss(churned, probability)),
         lift_top_decile=_round(_lift(churned, probability)),
+    )
+
+
+def spread(folds: Sequence[Metrics]) -> CrossValidation:
+    """The metrics of each fold's rows as mean and deviation."""
+
+    def over(values: Iterable[float]) -> Spread:
+        every = np.array(list(values))
+        return Spread(mean=_round(every.mean()), deviation=_round(every.std(ddof=1)))
+
+    return CrossValidation(
+        folds=len(folds),
+        auc=over(fold.auc for fold in folds),
+        average_precision=over(fold.average_precision for fold in folds),
+        brier=over(fold.brier for fold in folds),
+        lift_top_decile=over(fold.lift_top_decile for fold in folds),
     )
 
 

@@ -7,30 +7,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
-import numpy.typing as npt
 import onnx
 import sklearn
 from msgspec import UNSET, UnsetType
-from sklearn.model_selection import train_test_split
 
 from churn_serving import __version__
-from churn_serving.bundle.schema import MIN_GOLDEN_ROWS, Feature, GoldenRow, Manifest
+from churn_serving.bundle.schema import MIN_GOLDEN_ROWS, Feature, GoldenRow, Manifest, Metrics
 from churn_serving.bundle.write import build_files
 from churn_serving.errors import DataError
 from churn_serving.features import Matrix, encode_column, parse_cell
+from churn_serving.train.calibration import Calibration, Floats
 from churn_serving.train.card import build_card
 from churn_serving.train.columns import Columns, Ignored, decide_columns
-from churn_serving.train.evaluate import build_reference, measure
+from churn_serving.train.evaluate import build_reference, measure, spread
 from churn_serving.train.onnx_graph import build_graph
-from churn_serving.train.pipeline import Algorithm, build_layout, expand, fit, predict
+from churn_serving.train.pipeline import Algorithm, Fitted, fit, predict
+from churn_serving.train.split import Indices, Split, folds, split_at_random, split_by_time
 from churn_serving.train.table import Labels, Table, drop_unlabelled, read_labels, read_table, require_column
 
-HOLDOUT = 0.2
 _GOLDEN_ROWS = 2 * MIN_GOLDEN_ROWS
-
-Indices = npt.NDArray[np.intp]
-Floats = npt.NDArray[np.float64]
+_TIME_OPTION = "--time-col"
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,9 @@ class TrainingPlan:
     Attributes:
         positive: The target's value that means churn.
         categorical: Columns of numbers that are codes.
+        calibration: None takes the classifier's own probabilities.
+        time_column: Its latest rows are the holdout and it is not learnt from; None holds back at random.
+        cross_validate: Number of folds; None does without.
         threshold: Probability from which a customer counts as churning, unless whoever serves says otherwise.
     """
 
@@ -52,6 +53,9 @@ class TrainingPlan:
     drop: Sequence[str] = ()
     categorical: Sequence[str] = ()
     algorithm: Algorithm = Algorithm.LOGISTIC
+    calibration: Calibration | None = None
+    time_column: str | None = None
+    cross_validate: int | None = None
     threshold: float = 0.5
     seed: int = 0
 
@@ -80,17 +84,17 @@ def train(plan: TrainingPlan) -> Trained:
     _check_names(whole, plan)
     table = drop_unlabelled(whole, plan.target)
     labels = read_labels(table, plan.target, plan.positive)
-    columns = decide_columns(
-        table, target=plan.target, id_column=plan.id_column, drop=plan.drop, categorical=plan.categorical
-    )
-    fitted = _fit(plan, _encode(table, columns.features), columns.features, labels)
-    manifest = _describe(plan, table, labels, columns, fitted)
+    columns = _decide_columns(plan, table)
+    outcome = _learn(plan, table, columns.features, labels)
+    manifest = _describe(plan, table, labels, columns, outcome)
     files = build_files(
-        model=fitted.graph,
+        model=build_graph(outcome.fitted),
         manifest=manifest,
-        golden=_golden(table, columns.features, fitted.probability),
+        golden=_golden(table, columns.features, outcome.probability),
         reference=build_reference(
-            columns.features, _take(table, fitted.fit_rows), fitted.probability[fitted.test_rows]
+            columns.features,
+            _take(table, outcome.split.fit_rows),
+            outcome.probability[outcome.split.test_rows],
         ),
         card=build_card(manifest),
     )
@@ -98,36 +102,75 @@ def train(plan: TrainingPlan) -> Trained:
 
 
 @dataclass(frozen=True)
-class _Fitted:
-    """A classifier's graph, what it says of every row, and which rows it was fitted and tested on."""
+class _Outcome:
+    """A fitted model, what it says of every row, and how good that is."""
 
-    graph: bytes
+    fitted: Fitted
     probability: Floats
-    fit_rows: Indices
-    test_rows: Indices
+    split: Split
+    metrics: Metrics
 
 
-def _fit(plan: TrainingPlan, matrix: Matrix, features: Sequence[Feature], labels: Labels) -> _Fitted:
-    fit_rows, test_rows = train_test_split(
-        np.arange(len(matrix)), test_size=HOLDOUT, random_state=plan.seed, stratify=labels.churned
+def _decide_columns(plan: TrainingPlan, table: Table) -> Columns:
+    columns = decide_columns(
+        table,
+        target=plan.target,
+        id_column=plan.id_column,
+        drop=[*plan.drop, *([plan.time_column] if plan.time_column else [])],
+        categorical=plan.categorical,
     )
-    layout = build_layout(features)
-    inputs = expand(layout, matrix)
-    classifier = fit(plan.algorithm, inputs[fit_rows], labels.churned[fit_rows], plan.seed)
-    graph = build_graph(layout, classifier, len(features))
-    return _Fitted(graph, predict(classifier, inputs), fit_rows, test_rows)
+    whys = {plan.time_column: _TIME_OPTION}
+    columns.ignored = [column._replace(why=whys.get(column.name, column.why)) for column in columns.ignored]
+    return columns
+
+
+def _learn(plan: TrainingPlan, table: Table, features: Sequence[Feature], labels: Labels) -> _Outcome:
+    matrix, churned = _encode(table, features), labels.churned
+
+    def fit_on(rows: Indices) -> Fitted:
+        return fit(
+            plan.algorithm,
+            features,
+            matrix[rows],
+            churned[rows],
+            seed=plan.seed,
+            calibration=plan.calibration,
+        )
+
+    def measure_on(rows: Indices, probability: Floats, fit_rows: Indices) -> Metrics:
+        return measure(churned[rows], probability, train_rows=len(fit_rows))
+
+    split = (
+        split_at_random(churned, plan.seed)
+        if plan.time_column is None
+        else split_by_time(table, plan.time_column, churned)
+    )
+    validation = None
+    if plan.cross_validate is not None:
+        parts = folds(split, churned, plan.cross_validate, plan.seed)
+        validation = spread(
+            [measure_on(test, predict(fit_on(part), matrix[test]), part) for part, test in parts]
+        )
+    fitted = fit_on(split.fit_rows)
+    probability = predict(fitted, matrix)
+    metrics = msgspec.structs.replace(
+        measure_on(split.test_rows, probability[split.test_rows], split.fit_rows),
+        holdout_from=split.holdout_from,
+        cross_validation=validation,
+    )
+    return _Outcome(fitted, probability, split, metrics)
 
 
 def _describe(
-    plan: TrainingPlan, table: Table, labels: Labels, columns: Columns, fitted: _Fitted
+    plan: TrainingPlan, table: Table, labels: Labels, columns: Columns, outcome: _Outcome
 ) -> Manifest:
-    test_rows = fitted.test_rows
     return Manifest(
         format_version=1,
         name=plan.name,
         version=plan.version,
         created=_created(),
         algorithm=plan.algorithm.value,
+        calibration=None if plan.calibration is None else plan.calibration.value,
         id=plan.id_column,
         target=plan.target,
         ignored=[column.name for column in columns.ignored],
@@ -136,9 +179,7 @@ def _describe(
         positive=labels.positive,
         threshold=plan.threshold,
         seed=plan.seed,
-        metrics=measure(
-            labels.churned[test_rows], fitted.probability[test_rows], train_rows=len(fitted.fit_rows)
-        ),
+        metrics=outcome.metrics,
         libraries=_libraries(),
         data_digest=table.digest,
     )
@@ -148,7 +189,8 @@ def _check_names(table: Table, plan: TrainingPlan) -> None:
     require_column(table, plan.target, "--target")
     if plan.id_column is not None:
         require_column(table, plan.id_column, "--id")
-    for option, names in (("--drop", plan.drop), ("--categorical", plan.categorical)):
+    times = [plan.time_column] if plan.time_column else []
+    for option, names in (("--drop", plan.drop), ("--categorical", plan.categorical), (_TIME_OPTION, times)):
         for name in names:
             require_column(table, name, option)
             _check_free(name, option, {plan.target, plan.id_column})
