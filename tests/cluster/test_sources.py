@@ -42,27 +42,22 @@ def _secret(name: str, values: dict[str, str]) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values}
 
 
-def test_a_bundle_comes_from_s3(
-    namespace: Kubectl, models: Models, customers: list[Object], s3: dict[str, str]
-) -> None:
+@pytest.fixture
+def s3_model(namespace: Kubectl, models: Models, s3: dict[str, str]) -> Object:
+    """`spec.model` of a bundle in the bucket, whose Secret is there."""
     namespace.apply(_secret("store", s3))
-    model = {"uri": "s3://models/telco/1", "digest": models.first.digest, "credentialsSecret": "store"}
-    namespace.apply(churn_model("telco", model))
+    return {"uri": "s3://models/telco/1", "digest": models.first.digest, "credentialsSecret": "store"}
+
+
+def test_a_bundle_comes_from_s3_and_only_the_container_that_fetches_sees_the_credentials(
+    namespace: Kubectl, customers: list[Object], s3_model: Object
+) -> None:
+    namespace.apply(churn_model("telco", s3_model))
     wait_ready(namespace, "telco")
     assert len(predict(service_url(namespace, "telco"), customers)["predictions"]) == len(customers)
-
-
-def test_only_the_container_that_fetches_sees_the_credentials(
-    namespace: Kubectl, models: Models, s3: dict[str, str]
-) -> None:
-    namespace.apply(_secret("store", s3))
-    model = {"uri": "s3://models/telco/1", "digest": models.first.digest, "credentialsSecret": "store"}
-    namespace.apply(churn_model("telco", model))
-    wait_ready(namespace, "telco")
     (pod,) = namespace.list("pods")
     (server,) = pod["spec"]["containers"]
-    assert "env" not in server
-    assert "envFrom" not in server
+    assert not {"env", "envFrom"} & server.keys()
     assert pod["spec"]["initContainers"][0]["envFrom"] == [{"secretRef": {"name": "store"}}]
 
 
@@ -79,11 +74,9 @@ def test_a_bundle_comes_over_https_with_a_token(
 
 
 def test_a_missing_bundle_shows_the_reason_of_the_container_that_fetches(
-    namespace: Kubectl, models: Models, s3: dict[str, str]
+    namespace: Kubectl, s3_model: Object
 ) -> None:
-    namespace.apply(_secret("store", s3))
-    model = {"uri": "s3://models/telco/2", "digest": models.first.digest, "credentialsSecret": "store"}
-    namespace.apply(churn_model("telco", model))
+    namespace.apply(churn_model("telco", s3_model | {"uri": "s3://models/telco/2"}))
 
     def refused() -> Object | None:
         said = condition(namespace.get("churnmodel", "telco"), "ModelLoaded")
