@@ -46,6 +46,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     # Some 40,000 records of twenty columns.
     max_body_bytes: Annotated[Count, _says("A larger request is answered 413.")] = 16 << 20
     max_records: Annotated[Count, _says("More records in one request are answered 413.")] = 10_000
+    # Some 150 records, which take half a millisecond.
+    inline_bytes: Annotated[
+        Count, _says("A larger request is read and scored by a thread of its own, so that probes never wait.")
+    ] = 64 << 10
     # Some 1,000 customers of twenty columns: a score for each column of each.
     max_explained_rows: Annotated[
         Count, _says("Customers times columns that one request may have explained; more are answered 413.")

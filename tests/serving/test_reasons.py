@@ -14,6 +14,7 @@ from churn_serving.routing import build_single_table
 from churn_serving.server.app import TrafficApp
 from churn_serving.server.metrics import Metrics
 from churn_serving.server.openapi import example_record
+from churn_serving.server.probes import ProbeApp
 from churn_serving.server.state import Serving
 from churn_serving.settings import Settings
 
@@ -167,7 +168,10 @@ async def test_reasons_change_no_probability_and_count_each_customer_once(servin
     of = [[p["probability"] for p in answer] for answer in (plain, explained)]
     assert of[0] == pytest.approx(of[1], abs=1.1e-6)
     _, counts = serving.batcher(serving.table.routes[0])
-    assert counts.probability.buckets()[-1][1] == 2 * len(GOLDEN)
+    counts.fold()
+    text = (await call(ProbeApp(serving), "/metrics", method="GET")).body.decode()
+    labels = 'model="telco",revision="",version="1"'
+    assert f"model_probability_count{{{labels}}} {2 * len(GOLDEN)}.0" in text
     assert counts.churn + counts.stay == 2 * len(GOLDEN)
 
 
