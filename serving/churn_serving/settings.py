@@ -67,6 +67,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     # Below a pod's usual grace period of 30, less the time of a preStop sleep.
     deadline_seconds: Annotated[Seconds, _says("After SIGTERM: exit, whatever is still in flight.")] = 20.0
     config_poll_seconds: Annotated[Seconds, _says("How often serving.json is looked at.")] = 1.0
+    drift: Annotated[bool, _says("Hold live customers against the training ones, as metrics.")] = True
+    # A day: shorter, and the customers of the night have drifted from those of the day.
+    drift_window_seconds: Annotated[
+        float, Meta(ge=1, le=30 * 86_400), _says("Drift is told of the last half to whole of this time.")
+    ] = 86_400.0
     # A line costs more than scoring one record does.
     access_log: Annotated[bool, _says("Log each request.")] = False
     log_level: Annotated[Level, _says("debug, info, warning or error.")] = "info"

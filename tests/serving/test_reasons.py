@@ -168,7 +168,6 @@ async def test_reasons_change_no_probability_and_count_each_customer_once(servin
     of = [[p["probability"] for p in answer] for answer in (plain, explained)]
     assert of[0] == pytest.approx(of[1], abs=1.1e-6)
     _, counts = serving.batcher(serving.table.routes[0])
-    counts.fold()
     text = (await call(ProbeApp(serving), "/metrics", method="GET")).body.decode()
     labels = 'model="telco",revision="",version="1"'
     assert f"model_probability_count{{{labels}}} {2 * len(GOLDEN)}.0" in text

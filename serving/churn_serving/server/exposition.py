@@ -13,6 +13,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from churn_serving.bundle.schema import Categorical, Numeric
+from churn_serving.server.drift_metrics import collect_drift
 from churn_serving.server.metrics import Metrics
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -32,10 +33,10 @@ class Exposition(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        self._metrics.fold()
         yield from self._collect_http()
         yield from self._collect_models()
         yield from self._collect_features()
+        yield from collect_drift(self._metrics)
 
     def _collect_http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
