@@ -24,7 +24,7 @@ UNSEEN = -1.0
 MAX_FAULTS = 20
 MAX_ID_LENGTH = 256
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 
@@ -231,7 +231,7 @@ def _numeric(feature: Numeric) -> Callable[[Any], float]:
                 scaled: float = (value - centre) / scale
             except OverflowError:  # an integer of hundreds of digits
                 scaled = math.inf
-            if -_FLOAT32_MAX <= scaled <= _FLOAT32_MAX:
+            if -FLOAT32_MAX <= scaled <= FLOAT32_MAX:
                 return scaled
             raise _InvalidValueError("expected a finite number within the range of a 32-bit float")
         if value is None:

@@ -33,6 +33,7 @@ class Exposition(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
+        self._metrics.fold()
         yield from self._collect_http()
         yield from self._collect_models()
         yield from self._collect_features()

@@ -1,7 +1,8 @@
 """Bytes in and out of ASGI: bodies with a cap and a deadline, replies, and the one shape of an error."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from types import coroutine
 from typing import Any
 
 import msgspec
@@ -104,19 +105,54 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int, seconds: 
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value[:19]) > max_bytes:
             raise _too_large(max_bytes)
+    # Nearly every body is here with its headers, and a deadline costs more than scoring a record does: it is
+    # set only where there is something to wait for.
+    first: Any = receive()
+    try:
+        waits_for = first.send(None)
+    except StopIteration as received:
+        message = received.value
+        if (
+            message["type"] == "http.request"
+            and not message["more_body"]
+            and len(message["body"]) <= max_bytes
+        ):
+            return message["body"]  # type: ignore[no-any-return]
+        first = _already(message)
+    else:
+        first = _resume(first, waits_for)
     try:
         async with asyncio.timeout(seconds):
-            return await _receive_all(receive, max_bytes)
+            return await _receive_all(first, receive, max_bytes)
     except TimeoutError:
-        message = f"the body was not received within {seconds:g} seconds"
-        raise RequestError(408, "request_timeout", message, headers=((b"connection", b"close"),)) from None
+        text = f"the body was not received within {seconds:g} seconds"
+        raise RequestError(408, "request_timeout", text, headers=((b"connection", b"close"),)) from None
 
 
-async def _receive_all(receive: Receive, max_bytes: int) -> bytes:
+async def _already(message: dict[str, Any]) -> dict[str, Any]:
+    return message
+
+
+@coroutine
+def _resume(started: Any, waits_for: Any) -> Generator[Any, Any, dict[str, Any]]:
+    """The rest of a coroutine that was begun by hand and waits for `waits_for`."""
+    try:
+        while True:
+            try:
+                yield waits_for
+            except BaseException as error:  # noqa: BLE001 (a deadline or the loop's end: the coroutine's to see)
+                waits_for = started.throw(error)
+            else:
+                waits_for = started.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+
+
+async def _receive_all(first: Awaitable[dict[str, Any]], receive: Receive, max_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
+    message = await first
     while True:
-        message = await receive()
         if message["type"] != "http.request":
             raise ClientGoneError
         body: bytes = message["body"]
@@ -126,6 +162,7 @@ async def _receive_all(receive: Receive, max_bytes: int) -> bytes:
         if not message["more_body"]:
             return b"".join([*parts, body]) if parts else body
         parts.append(body)
+        message = await receive()
 
 
 async def send_reply(send: Send, reply: Reply, *, close: bool) -> None:

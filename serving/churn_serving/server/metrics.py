@@ -1,7 +1,7 @@
 """What is measured: plain numbers, counted while serving.
 
 An `observe` of Prometheus' client library costs a fifth of a request's budget, so it is asked only when
-somebody scrapes (`exposition`).
+somebody scrapes (`exposition`). What is seen is kept as it came and counted some hundreds at a time (`fold`).
 """
 
 from bisect import bisect_left
@@ -38,6 +38,10 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _PROBABILITY = tuple(round(step / 20, 2) for step in range(1, 21))
 
 
+_FOLD = 1024
+"""Rows or requests that wait to be counted, at most."""
+
+
 class Histogram:
     """Counts per bucket; `bounds` are inclusive upper ones."""
 
@@ -52,8 +56,8 @@ class Histogram:
 
     def observe_all(self, values: Probabilities) -> None:
         positions = np.searchsorted(self.bounds, values)
-        for position, count in zip(*np.unique(positions, return_counts=True), strict=True):
-            self.counts[position] += int(count)
+        found = np.bincount(positions, minlength=len(self.counts)).tolist()
+        self.counts = [count + more for count, more in zip(self.counts, found, strict=True)]
         self.total += float(values.sum())
 
     def buckets(self) -> list[tuple[str, float]]:
@@ -74,11 +78,29 @@ class ModelMetrics:
         features = manifest.features
         self._low, self._high = _training_range(manifest)
         self.below, self.above, self.nan = (np.zeros(len(features), dtype=np.int64) for _ in range(3))
+        self._seen: list[tuple[Matrix, Probabilities]] = []
+        self._seen_rows = 0
 
     def observe(self, matrix: Matrix, probabilities: Probabilities, seconds: float) -> None:
         """Count one call of the model."""
         self.inference.observe(seconds)
         self.batch_rows.observe(len(matrix))
+        self._seen.append((matrix, probabilities))
+        self._seen_rows += len(matrix)
+        if self._seen_rows >= _FOLD:
+            self.fold()
+
+    def fold(self) -> None:
+        """Count the rows seen since the last time."""
+        if not self._seen:
+            return
+        seen, self._seen, self._seen_rows = self._seen, [], 0
+        self._count(
+            np.concatenate([matrix for matrix, _ in seen]),
+            np.concatenate([probabilities for _, probabilities in seen]),
+        )
+
+    def _count(self, matrix: Matrix, probabilities: Probabilities) -> None:
         finite = probabilities[np.isfinite(probabilities)]
         self.probability.observe_all(finite)
         if not (
@@ -104,6 +126,7 @@ class Metrics:
         self.start_seconds = 0.0
         self.models: dict[str | None, tuple[Route, ModelMetrics]] = {}
         self.name = ""
+        self._answered: dict[tuple[str, str, int], list[tuple[float, int, int]]] = {}
 
     def model(self, name: str, route: Route) -> ModelMetrics:
         """The counts of a route's model; the first call makes them, a later one follows its new threshold."""
@@ -116,13 +139,25 @@ class Metrics:
         self, route: str, method: str, status: int, *, seconds: float, received: int, sent: int
     ) -> None:
         """Count one answered request. `route` is the path's template: paths are the caller's to invent."""
-        self.requests[route, method, status] += 1
-        if route not in self.durations:
-            self.durations[route] = Histogram(_SECONDS)
-            self.request_bytes[route], self.response_bytes[route] = Histogram(_BYTES), Histogram(_BYTES)
-        self.durations[route].observe(seconds)
-        self.request_bytes[route].observe(received)
-        self.response_bytes[route].observe(sent)
+        samples = self._answered.setdefault((route, method, status), [])
+        samples.append((seconds, received, sent))
+        if len(samples) >= _FOLD:
+            self.fold()
+
+    def fold(self) -> None:
+        """Count what was answered and scored since the last time."""
+        answered, self._answered = self._answered, {}
+        for (route, method, status), samples in answered.items():
+            self.requests[route, method, status] += len(samples)
+            if route not in self.durations:
+                self.durations[route] = Histogram(_SECONDS)
+                self.request_bytes[route], self.response_bytes[route] = Histogram(_BYTES), Histogram(_BYTES)
+            seconds, received, sent = np.array(samples, dtype=np.float64).T
+            self.durations[route].observe_all(seconds)
+            self.request_bytes[route].observe_all(received)
+            self.response_bytes[route].observe_all(sent)
+        for _, counts in self.models.values():
+            counts.fold()
 
 
 def _training_range(manifest: Manifest) -> tuple[Matrix, Matrix]:

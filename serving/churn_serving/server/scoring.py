@@ -1,5 +1,8 @@
 """The hot routes: records in, predictions out."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -8,11 +11,13 @@ from msgspec.structs import replace
 
 from churn_serving.features import EncodedRecords, Fault, InvalidRecordsError
 from churn_serving.reasons import Explanation, Reason
-from churn_serving.routing import Route
+from churn_serving.routing import Route, Table
 from churn_serving.scorer import publish
 from churn_serving.server.explaining import DEFAULT_REASONS
 from churn_serving.server.http import Reply, RequestError, encode_json
+from churn_serving.server.metrics import ModelMetrics
 from churn_serving.server.records import Asked, decode_records
+from churn_serving.server.rows import RowDecoder, Rows
 from churn_serving.server.state import Serving
 
 
@@ -62,8 +67,7 @@ class ExplainReply(Struct, frozen=True):
 async def predict(serving: Serving, body: bytes) -> Reply:
     """POST /predict."""
     table = serving.table
-    asked = decode_records(body, "records", max_records=serving.settings.max_records)
-    route, predictions, explanations = await _score(serving, asked)
+    route, predictions, explanations = await _score_body(serving, body, "records")
     reply = PredictReply(
         model=table.name,
         version=route.model.manifest.version,
@@ -75,14 +79,13 @@ async def predict(serving: Serving, body: bytes) -> Reply:
 
 async def predict_v1(serving: Serving, body: bytes) -> Reply:
     """POST /v1/models/{model}:predict, KServe's V1: instances are records, predictions as in /predict."""
-    asked = decode_records(body, "instances", max_records=serving.settings.max_records)
-    _, predictions, explanations = await _score(serving, asked)
+    _, predictions, explanations = await _score_body(serving, body, "instances")
     return Reply(200, encode_json(V1Reply(_with_reasons(predictions, explanations))))
 
 
 async def explain_v1(serving: Serving, body: bytes) -> Reply:
     """POST /v1/models/{model}:explain, KServe's V1."""
-    asked = decode_records(body, "instances", max_records=serving.settings.max_records)
+    asked = await _decode(serving, body, "instances")
     _, predictions, explanations = await _score(serving, asked._replace(explain=asked.explain or True))
     return Reply(200, encode_json(ExplainReply(predictions, explanations)))
 
@@ -98,6 +101,42 @@ def _with_reasons(predictions: list[Prediction], explanations: list[Explanation]
     ]
 
 
+async def _score_body(
+    serving: Serving, body: bytes, key: str
+) -> tuple[Route, list[Prediction], list[Explanation]]:
+    """The short way where the body is in order and asks for no reasons, else the long one."""
+    small = len(body) <= serving.settings.inline_bytes
+    read = partial(_read_rows, serving.table, serving.decoder, body, key, serving.settings.max_records)
+    found = read() if small else await serving.aside(read)
+    if found is None:
+        return await _score(serving, await _decode(serving, body, key))
+    route, rows = found
+    batcher, counts = serving.batcher(route)
+    if small:
+        scored = await batcher.score_packed(rows.packed)
+    else:
+        scored = await batcher.score_aside(rows.packed, serving.worker)
+    if not all(map(isfinite, scored)):
+        raise _unscorable(scored)
+    return route, _predictions(serving, route, counts, rows.ids, scored), []
+
+
+def _read_rows(
+    table: Table, decoder: Callable[[Route, str], RowDecoder], body: bytes, key: str, max_records: int
+) -> tuple[Route, Rows] | None:
+    first = table.routes[0]
+    rows = decoder(first, key).decode(body, max_records=max_records)
+    route = first if rows is None else table.choose(rows.ids[0])
+    if route is not first:
+        rows = decoder(route, key).decode(body, max_records=max_records)
+    return None if rows is None else (route, rows)
+
+
+async def _decode(serving: Serving, body: bytes, key: str) -> Asked:
+    decode = partial(decode_records, body, key, max_records=serving.settings.max_records)
+    return decode() if len(body) <= serving.settings.inline_bytes else await serving.aside(decode)
+
+
 async def _score(serving: Serving, asked: Asked) -> tuple[Route, list[Prediction], list[Explanation]]:
     records, explain = asked
     route = _choose(serving, records)
@@ -111,6 +150,16 @@ async def _score(serving: Serving, asked: Asked) -> tuple[Route, list[Prediction
         scored = await batcher.score(encoded.rows)
     if not np.isfinite(scored).all():
         raise _unscorable(scored)
+    return route, _predictions(serving, route, counts, encoded.ids, publish(scored)), explanations
+
+
+def _predictions(
+    serving: Serving,
+    route: Route,
+    counts: ModelMetrics,
+    ids: Sequence[str | int | None],
+    scored: Sequence[float],
+) -> list[Prediction]:
     threshold = route.threshold
     predictions = [
         Prediction(
@@ -120,12 +169,12 @@ async def _score(serving: Serving, asked: Asked) -> tuple[Route, list[Prediction
             churn=probability >= threshold,
             threshold=threshold,
         )
-        for customer, probability in zip(encoded.ids, publish(scored), strict=True)
+        for customer, probability in zip(ids, scored, strict=True)
     ]
-    churning = sum(prediction.churn for prediction in predictions)
+    churning = sum([prediction.churn for prediction in predictions])
     counts.churn += churning
     counts.stay += len(predictions) - churning
-    return route, predictions, explanations
+    return predictions
 
 
 def _choose(serving: Serving, records: list[Any]) -> Route:

@@ -1,15 +1,22 @@
 """What the server's parts share. Only the routing table and whether the process is leaving change."""
 
+import asyncio
 import itertools
 import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from churn_serving.batcher import Batcher
 from churn_serving.drift import Drift
 from churn_serving.routing import Route, Table
 from churn_serving.server.explaining import Explaining
 from churn_serving.server.metrics import Metrics, ModelMetrics
+from churn_serving.server.rows import RowDecoder
 from churn_serving.settings import Settings
+
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -19,14 +26,17 @@ class Serving:
     Attributes:
         table: Read once per request, so that a request sees one table from start to end.
         draining: Set by SIGTERM and never unset.
+        worker: One thread for what would hold up the event loop, and with it the probes.
     """
 
     settings: Settings
     table: Table
     metrics: Metrics
     draining: bool = False
+    worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-requests"))
     _batchers: dict[str | None, tuple[Batcher, ModelMetrics]] = field(default_factory=dict)
     _explaining: dict[str | None, Explaining] = field(default_factory=dict)
+    _decoders: dict[tuple[str | None, str], RowDecoder] = field(default_factory=dict)
     _prediction_ids: "itertools.count[int]" = field(default_factory=itertools.count)
     _process: str = field(default_factory=lambda: secrets.token_hex(8))
 
@@ -50,6 +60,8 @@ class Serving:
                     observe=counts.observe,
                 )
                 self._batchers[route.revision] = (batcher, counts)
+                for key in ("records", "instances"):
+                    self._decoders[route.revision, key] = RowDecoder(route.model.manifest, key)
                 if self.settings.drift:
                     counts.drift = Drift(
                         route.model.manifest,
@@ -63,9 +75,17 @@ class Serving:
         """Where the route's rows are scored and counted."""
         return self._batchers[route.revision]
 
+    def decoder(self, route: Route, key: str) -> RowDecoder:
+        """Reads the route's bodies whose list of records is called `key`."""
+        return self._decoders[route.revision, key]
+
     def explaining(self, route: Route) -> Explaining:
         """Where the route's rows are scored with reasons."""
         return self._explaining[route.revision]
+
+    async def aside(self, work: Callable[[], _Result]) -> _Result:
+        """Done by the worker, while the event loop goes on."""
+        return await asyncio.get_running_loop().run_in_executor(self.worker, work)
 
     def next_prediction_id(self) -> str:
         """Unique among all processes: 16 random hex digits of this one, then a count."""

@@ -1,0 +1,152 @@
+"""A JSON body straight to the model's rows: the short way, for bodies in which nothing is wrong.
+
+A decoder made from the bundle's schema builds one struct per record; what it does not take goes the long way
+(`records`, then `features`), which gives the same rows where it can and says what is wrong where it cannot.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest, Numeric
+from churn_serving.features import FLOAT32_MAX, MAX_ID_LENGTH, UNSEEN, is_missing
+
+_MAX_INT = (1 << 63) - 1
+_ID = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta(ge=-_MAX_INT, le=_MAX_INT)] | None
+
+_values_of = msgspec.structs.astuple
+
+
+class Rows(NamedTuple):
+    """Records as the model takes them.
+
+    Attributes:
+        packed: float32, rows by features, row after row.
+        ids: The customer's id per record, None where it gave none.
+    """
+
+    packed: bytes
+    ids: list[str | int | None]
+
+
+class RowDecoder:
+    """Decodes one model's bodies. Stateless, so safe to share."""
+
+    def __init__(self, manifest: Manifest, key: str) -> None:
+        """Make the decoder.
+
+        Args:
+            manifest: Whose columns.
+            key: What the list of records is called.
+        """
+        features = manifest.features
+        self._width = len(features)
+        self._optional = len(manifest.accepted)
+        self._encoders = [_encoder(feature) for feature in features]
+        self._pack = struct.Struct(f"={self._width}f").pack
+        self._id = self._width if manifest.id else None
+        self._decode = _body_decoder(manifest, key)
+
+    def decode(self, body: bytes, *, max_records: int) -> Rows | None:
+        """The rows of a body, or None where only the long way can tell what it means."""
+        try:
+            records = self._decode(body)
+            if not 0 < len(records) <= max_records:
+                return None
+            return self._rows(records, colons=body.count(b":"))
+        except (ValueError, OverflowError, RecursionError):  # a number beyond float32 overflows
+            return None
+
+    def _rows(self, records: Sequence[Struct], *, colons: int) -> Rows | None:
+        packed = []
+        ids: list[str | int | None] = []
+        keys = 1
+        encoders, width, place = self._encoders, self._width, self._id
+        for record in records:
+            values = _values_of(record)
+            packed.append(
+                self._pack(*[encode(value) for encode, value in zip(encoders, values, strict=False)])
+            )
+            given = None if place is None else values[place]
+            ids.append(None if given is UNSET else given)
+            keys += width + self._optional - values[width:].count(UNSET)
+        # Every key has its colon: more colons than keys lie in a text, or in a key that stands twice.
+        if colons != keys:
+            return None
+        return Rows(packed[0] if len(packed) == 1 else b"".join(packed), ids)
+
+
+def _body_decoder(manifest: Manifest, key: str) -> Callable[[bytes], Sequence[Struct]]:
+    # Named by number: a column may be called anything, an attribute may not.
+    fields: list[Any] = [(f"c{n}", _type(feature)) for n, feature in enumerate(manifest.features)]
+    names = [feature.name for feature in manifest.features]
+    if manifest.id:
+        fields.append((f"c{len(names)}", _ID | UnsetType, UNSET))
+        names.append(manifest.id)
+    for name in manifest.accepted:
+        if name != manifest.id:
+            fields.append((f"c{len(names)}", Any, UNSET))
+            names.append(name)
+    try:
+        renamed = {field[0]: name for field, name in zip(fields, names, strict=True)}
+        record = msgspec.defstruct("Record", fields, rename=renamed, forbid_unknown_fields=True, gc=False)
+        whole = msgspec.defstruct(
+            "Body",
+            [("records", list[record])],  # type: ignore[valid-type]
+            rename={"records": key},
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+    except (TypeError, ValueError):  # a column's name that a struct cannot carry, such as one with a quote
+        return _nothing
+    decode = msgspec.json.Decoder(whole).decode
+    return lambda body: decode(body).records  # type: ignore[attr-defined]
+
+
+def _nothing(_body: bytes) -> Sequence[Struct]:
+    return ()
+
+
+def _type(feature: Feature) -> Any:
+    match feature:
+        case Numeric():
+            kind: Any = Annotated[float, Meta(ge=_bound(feature, -1), le=_bound(feature, 1))]
+        case Boolean():
+            kind = bool
+        case Categorical():
+            kind = str
+    return kind | None if feature.nullable else kind
+
+
+def _bound(feature: Numeric, sign: int) -> float:
+    """The number that, centred and scaled, is the largest a float32 holds; one that a float64 holds, too."""
+    bound = feature.centre + sign * FLOAT32_MAX * feature.scale
+    return max(-1.7e308, min(1.7e308, bound))
+
+
+def _encoder(feature: Feature) -> Callable[[Any], float]:
+    match feature:
+        case Numeric(centre=centre, scale=scale):
+            return lambda value: (value - centre) / scale if value is not None else math.nan
+        case Boolean():
+            return {True: 1.0, False: 0.0, None: math.nan}.__getitem__
+        case Categorical():
+            return _Codes(feature).__getitem__
+
+
+class _Codes(dict[str | None, float]):
+    def __init__(self, feature: Categorical) -> None:
+        super().__init__({category: float(code) for code, category in enumerate(feature.categories)})
+        self._missing = float(len(feature.categories))
+        self._nullable = feature.nullable
+
+    def __missing__(self, text: str | None) -> float:
+        if text is not None and not is_missing(text):
+            return UNSEEN
+        if self._nullable:
+            return self._missing
+        raise ValueError
