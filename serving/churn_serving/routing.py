@@ -10,16 +10,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from churn_serving.decisions import Decision, threshold_of
 from churn_serving.errors import ConfigInvalidError, DigestMismatchError, RevisionNotConfiguredError
 from churn_serving.model import Model, load_model
 
 _MAX_FILE_BYTES = 1 << 20  # a ConfigMap cannot be larger
-
-
-class Decision(Struct, frozen=True):
-    """How a probability becomes a decision: churn from `threshold` up."""
-
-    threshold: Annotated[float, Meta(gt=0, lt=1)]
 
 
 class RevisionEntry(Struct, frozen=True):
@@ -133,6 +128,7 @@ def build_table(name: str | None, file: ServingFile, models: Mapping[str, Model]
     Raises:
         RevisionNotConfiguredError: The file does not name a loaded revision.
         DigestMismatchError: It pins other bytes than those loaded.
+        ConfigInvalidError: A decision cannot be computed from the bundle's reference.
     """
     _require(list(models), file)
     routes = []
@@ -142,7 +138,11 @@ def build_table(name: str | None, file: ServingFile, models: Mapping[str, Model]
             raise DigestMismatchError(
                 f"revision {revision} is loaded with {model.digest}, pinned is {entry.digest}"
             )
-        threshold = entry.decision.threshold if entry.decision else model.manifest.threshold
+        threshold = (
+            threshold_of(entry.decision, model.reference.score)
+            if entry.decision
+            else model.manifest.threshold
+        )
         routes.append(Route(revision, entry.weight, threshold, model))
     return Table(name or file.model, tuple(routes))
 
