@@ -103,6 +103,28 @@ def predict(customers: Path, model: Path, out: Path, digest: str | None, thresho
 
 
 @app.command()
+@click.argument("source", metavar="INPUT")
+@click.argument("target", metavar="OUTPUT", type=_PATH)
+@click.option("--model", type=_PATH, required=True, help="The bundle's directory.")
+@click.option("--digest", help="Digest that the bundle must have.")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Instead of the bundle's."
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes; default: one a core where it pays.")
+def score(source: str, target: Path, model: Path, **options: Any) -> None:
+    """Score files of any size: INPUT is a CSV or NDJSON file, a directory of them, or a quoted pattern.
+
+    OUTPUT is a file for a file, else a directory. A run that was killed goes on where it was when the same
+    command is given again. The last line of the output is a summary in JSON. The exit code is 3 where rows
+    were rejected: they are in .rejected.csv beside their output, with line and reason.
+    """
+    with _told():
+        from churn_serving.commands import score_batch
+
+        sys.exit(score_batch(source, target, model, **options))
+
+
+@app.command()
 @click.argument("uri")
 @click.option("--digest", required=True, help="Digest that the bundle must have, sha256:…")
 @click.option("--out", type=_PATH, required=True, help="Directory to write the bundle to.")

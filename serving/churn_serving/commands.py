@@ -1,16 +1,20 @@
-"""What `train`, `check` and `predict` do and print. The work itself is elsewhere."""
+"""What `train`, `check`, `predict` and `score` do and print. The work itself is elsewhere."""
 
+import json
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from churn_serving.batch.run import Summary, score_files
 from churn_serving.bundle.schema import GOLDEN_TOLERANCE, CrossValidation, Metrics
 from churn_serving.bundle.write import check_target, write_files
 from churn_serving.errors import DataError
 from churn_serving.model import load_model
-from churn_serving.score_file import score_file
 
 EXIT_REJECTED = 3
 """Some rows were rejected: neither success nor failure, so that a scheduler can tell."""
+EXIT_INTERRUPTED = 130
 
 
 def train_bundle(out: Path, *, algorithm: str, calibration: str | None, **plan: Any) -> None:
@@ -60,16 +64,65 @@ def check_bundle(directory: Path, digest: str | None) -> None:
 def predict_file(
     customers: Path, directory: Path, out: Path, *, digest: str | None, threshold: float | None
 ) -> int:
-    """Score the file, print a summary and give the exit code."""
-    model = load_model(directory, digest)
-    summary = score_file(model, customers, out, threshold=threshold or model.manifest.threshold)
+    """Score one file, print a summary for people and give the exit code."""
+    summary = _score(str(customers), out, directory, digest=digest, threshold=threshold)
     print(f"scored {summary.scored} customers, {summary.churning} of them churning, to {out}")
     for warning in summary.warnings:
         print(f"note: {warning}")
     if summary.rejected:
-        print(f"rejected {summary.rejected} rows: see {summary.rejected_path}")
+        print(f"rejected {summary.rejected} rows: see {summary.rejected_paths[0]}")
         return EXIT_REJECTED
     return 0
+
+
+def score_batch(
+    source: str,
+    target: Path,
+    directory: Path,
+    *,
+    digest: str | None,
+    threshold: float | None,
+    workers: int | None,
+) -> int:
+    """Score files, print a summary for schedulers and give the exit code."""
+    from churn_serving.batch.progress import Teller
+
+    started = time.monotonic()
+    teller = Teller()
+    try:
+        summary = _score(
+            source, target, directory, digest=digest, threshold=threshold, workers=workers, report=teller
+        )
+    except KeyboardInterrupt:
+        teller.end()
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    teller.end()
+    for warning in dict.fromkeys(summary.warnings):
+        print(f"note: {warning}", file=sys.stderr)
+    seconds = time.monotonic() - started
+    done = summary.scored + summary.rejected - summary.resumed
+    told = {
+        "files": summary.files,
+        "scored": summary.scored,
+        "churning": summary.churning,
+        "rejected": summary.rejected,
+        "rejected_files": [str(path) for path in summary.rejected_paths[:20]],
+        "resumed": summary.resumed,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(done / seconds),
+    }
+    print(json.dumps(told))
+    return EXIT_REJECTED if summary.rejected else 0
+
+
+def _score(
+    source: str, target: Path, directory: Path, *, digest: str | None, threshold: float | None, **options: Any
+) -> Summary:
+    model = load_model(directory, digest)
+    return score_files(
+        model, directory, source, target, threshold=threshold or model.manifest.threshold, **options
+    )
 
 
 def _print_metrics(metrics: Metrics) -> None:

@@ -1,7 +1,9 @@
 """Reads a CSV file of customers as text, or says in one sentence what is wrong with it."""
 
 import csv
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,10 +27,15 @@ class MalformedRow(NamedTuple):
 
 
 class Customers(NamedTuple):
-    """A file's header and its rows, read as they are asked for."""
+    """A file's header and its rows, read as they are asked for.
+
+    Attributes:
+        position: How many of the file's bytes are read so far.
+    """
 
     header: list[str]
     rows: Iterator[Row | MalformedRow]
+    position: Callable[[], int]
 
 
 def read_customers(path: Path) -> Customers:
@@ -39,20 +46,26 @@ def read_customers(path: Path) -> Customers:
             the rows
             are read too, where the text stops being UTF-8.
     """
-    rows = _read(path)
+    opened: list[TextIOWrapper] = []
+    rows = _read(path, opened)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path} is empty; its first line must name the columns")
     header = [name.strip() for name in first.cells]
     _check_header(path, header)
-    return Customers(header, _fit(rows, len(header)))
+    return Customers(header, _fit(rows, len(header)), lambda: _position(opened[0], path))
 
 
-def _read(path: Path) -> Iterator[Row]:
+def _position(file: TextIOWrapper, path: Path) -> int:
+    return path.stat().st_size if file.closed else os.lseek(file.fileno(), 0, os.SEEK_CUR)
+
+
+def _read(path: Path, opened: list[TextIOWrapper]) -> Iterator[Row]:
     csv.field_size_limit(_MAX_CELL)
     line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
+            opened.append(file)
             reader = csv.reader(file, strict=True)
             for cells in reader:
                 line = reader.line_num
