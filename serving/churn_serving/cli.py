@@ -125,6 +125,20 @@ def score(source: str, target: Path, model: Path, **options: Any) -> None:
 
 
 @app.command()
+@click.argument("first", metavar="A", type=_PATH)
+@click.argument("second", metavar="B", type=_PATH)
+@click.argument("data", type=_PATH)
+@click.option("--resamples", type=click.IntRange(20, 100_000), default=300, help="Bootstrap samples.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Decides which they are.")
+def compare(first: Path, second: Path, data: Path, resamples: int, seed: int) -> None:
+    """Compare the bundles A and B on DATA, a CSV file of customers that says who churned."""
+    with _told():
+        from churn_serving.commands import compare_bundles
+
+        compare_bundles(first, second, data, resamples=resamples, seed=seed)
+
+
+@app.command()
 @click.argument("uri")
 @click.option("--digest", required=True, help="Digest that the bundle must have, sha256:…")
 @click.option("--out", type=_PATH, required=True, help="Directory to write the bundle to.")

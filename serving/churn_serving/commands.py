@@ -125,6 +125,35 @@ def _score(
     )
 
 
+def compare_bundles(first: Path, second: Path, data: Path, *, resamples: int, seed: int) -> None:
+    """Print the metrics of both on the same rows, with intervals, and whose decision differs."""
+    models = load_model(first), load_model(second)
+    try:
+        from churn_serving.train.compare import compare
+        from churn_serving.train.table import read_table
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{error.name} is not installed; comparing needs: pip install 'churn-serving[train]'"
+        ) from None
+    found = compare(*models, read_table(data), resamples=resamples, seed=seed)
+    for letter, model in zip("AB", models, strict=True):
+        manifest = model.manifest
+        print(
+            f"{letter}  {manifest.name} {manifest.version}, {manifest.algorithm}, from {manifest.threshold}"
+        )
+    left_out = f"; {found.left_out:,} left out, one of them rejects those" if found.left_out else ""
+    print(f"on {found.rows:,} customers{left_out}, with 95 % intervals of {resamples} resamples:")
+    for name, *intervals in found.metrics:
+        told = [f"{each.value:7.4f} ({each.low:.4f} to {each.high:.4f})" for each in intervals]
+        print(f"  {name:<18} A {told[0]}  B {told[1]}  B - A {told[2]}")
+    print("B decides otherwise than A, by segments of 30 customers or more:")
+    for segment in found.segments[:13]:
+        share = (segment.to_churn + segment.to_stay) / segment.rows
+        label = f"{segment.column} = {segment.value}" if segment.value else segment.column
+        changes = f"{segment.to_churn} to churn, {segment.to_stay} to stay"
+        print(f"  {label[:44]:<44} {share:6.1%} of {segment.rows:,}: {changes}")
+
+
 def _print_metrics(metrics: Metrics) -> None:
     since = f", from {metrics.holdout_from} on" if metrics.holdout_from else ""
     print(f"trained on {metrics.train_rows:,} rows, measured on {metrics.holdout_rows:,} held back{since}:")
