@@ -11,7 +11,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from churn_serving.decisions import Decision, threshold_of
-from churn_serving.errors import ConfigInvalidError, DigestMismatchError, RevisionNotConfiguredError
+from churn_serving.errors import (
+    BundleError,
+    ChurnServingError,
+    ConfigInvalidError,
+    DigestMismatchError,
+    RevisionNotConfiguredError,
+)
 from churn_serving.model import Model, load_model
 
 _MAX_FILE_BYTES = 1 << 20  # a ConfigMap cannot be larger
@@ -30,6 +36,14 @@ class ServingFile(Struct, frozen=True):
 
     model: Annotated[str, Meta(min_length=1)]
     revisions: dict[str, RevisionEntry]
+
+
+class Failure(Struct, frozen=True):
+    """A revision beside others that did not load."""
+
+    revision: str
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +124,26 @@ def find_revisions(models_dir: Path) -> list[str]:
     return revisions
 
 
-def load_revisions(models_dir: Path, file: ServingFile) -> dict[str, Model]:
+def load_revisions(models_dir: Path, file: ServingFile) -> tuple[dict[str, Model], tuple[Failure, ...]]:
     """Load the bundle of every revision under `models_dir`, each against the digest that the file pins.
 
+    One that fails leaves the others serving.
+
     Raises:
-        RevisionNotConfiguredError: The file does not name one of them.
-        BundleError: One is refused.
+        RevisionNotConfiguredError: None loads, and the file does not name the first.
+        BundleError: None loads, and the first is refused.
     """
-    revisions = find_revisions(models_dir)
-    _require(revisions, file)
-    return {name: load_model(models_dir / name, file.revisions[name].digest) for name in revisions}
+    models: dict[str, Model] = {}
+    failed: dict[str, ChurnServingError] = {}
+    for name in find_revisions(models_dir):
+        try:
+            _require([name], file)
+            models[name] = load_model(models_dir / name, file.revisions[name].digest)
+        except (BundleError, RevisionNotConfiguredError) as error:
+            failed[name] = error
+    if not models:
+        raise next(iter(failed.values()))
+    return models, tuple(Failure(name, error.reason, str(error)) for name, error in failed.items())
 
 
 def build_table(name: str | None, file: ServingFile, models: Mapping[str, Model]) -> Table:

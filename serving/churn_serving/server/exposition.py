@@ -107,6 +107,14 @@ class Exposition(Collector):
                 (probability, counts.probability),
             ):
                 family.add_metric(values, histogram.buckets(), histogram.total)
+        failed = GaugeMetricFamily(
+            "model_load_failed",
+            "Revisions that did not load, beside those that serve.",
+            labels=["revision", "reason"],
+        )
+        for failure in self._metrics.failures:
+            failed.add_metric([failure.revision, failure.reason], 1)
+        yield failed
         yield from (info, predictions, load, threshold, inference, rows, probability)
 
     def _collect_features(self) -> Iterator[Metric]:

@@ -14,7 +14,7 @@ import numpy as np
 from churn_serving.bundle.schema import Categorical, Manifest, Numeric
 from churn_serving.drift import Drift
 from churn_serving.features import Matrix
-from churn_serving.routing import Route
+from churn_serving.routing import Failure, Route
 from churn_serving.scorer import Probabilities
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -115,6 +115,8 @@ class ModelMetrics:
 
 class Metrics:
     """All counts of the process."""
+
+    failures: tuple[Failure, ...] = ()
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()

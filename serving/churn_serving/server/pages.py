@@ -57,7 +57,9 @@ def build_pages(serving: Serving) -> FastAPI:
         if model != table.name:
             raise HTTPException(404)
         revisions = [_describe(route) for route in table.routes]
-        return _json({"name": table.name, "ready": serving.ready, "revisions": revisions})
+        return _json(
+            {"name": table.name, "ready": serving.ready, "revisions": revisions, "failed": serving.failures}
+        )
 
     return app
 

@@ -24,7 +24,8 @@ def live(_serving: Serving) -> Reply:
 def ready(serving: Serving) -> Reply:
     """GET /readyz: 200 while new traffic should come here, 503 once the process is leaving."""
     if serving.ready:
-        return Reply(200, encode_json({"status": "ready", "model": serving.table.name}))
+        detail = {"failed": serving.failures} if serving.failures else {}
+        return Reply(200, encode_json({"status": "ready", "model": serving.table.name, **detail}))
     return error_reply(
         RequestError(503, "draining", "this server is shutting down", headers=((b"retry-after", b"1"),))
     )

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from churn_serving.batcher import Batcher
 from churn_serving.drift import Drift
-from churn_serving.routing import Route, Table
+from churn_serving.routing import Failure, Route, Table
 from churn_serving.server.explaining import Explaining
 from churn_serving.server.metrics import Metrics, ModelMetrics
 from churn_serving.server.rows import RowDecoder
@@ -25,6 +25,7 @@ class Serving:
 
     Attributes:
         table: Read once per request, so that a request sees one table from start to end.
+        failures: Revisions that did not load; the table has none of them.
         draining: Set by SIGTERM and never unset.
         worker: One thread for what would hold up the event loop, and with it the probes.
     """
@@ -33,6 +34,7 @@ class Serving:
     table: Table
     metrics: Metrics
     draining: bool = False
+    failures: tuple[Failure, ...] = ()
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-requests"))
     _batchers: dict[str | None, tuple[Batcher, ModelMetrics]] = field(default_factory=dict)
     _explaining: dict[str | None, Explaining] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Serving:
     _process: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:
+        self.metrics.failures = self.failures
         self.use(self.table)
 
     @property
