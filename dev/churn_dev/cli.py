@@ -125,6 +125,22 @@ def bench(
         benchmarks.record(figures, record)
 
 
+@app.command("bench-serving")
+def bench_serving(
+    bundle: Annotated[Path, typer.Option(help="What to serve.")] = Path("k8s/samples/bundle"),
+    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+) -> None:
+    """Measure the scoring server beside a bare echo, and print the table."""
+    from churn_dev import bench as benchmarks
+    from churn_dev import bench_serving as serving
+
+    with _one_line_errors():
+        figures = serving.run(bundle)
+    print(benchmarks.table(figures), end="")
+    if record is not None:
+        benchmarks.record(figures, record)
+
+
 def _bundle(argument: str) -> tuple[str, Path]:
     image, _, directory = argument.partition("=")
     if not image or not Path(directory, "SHA256SUMS").is_file():
