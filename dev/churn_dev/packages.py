@@ -17,6 +17,7 @@ _PACKAGES = {
     "iptables": "iptables",
     "nft": "nftables",
     "nsenter": "util-linux",
+    "promtool": "prometheus",
     "runc": "runc",
     "setsid": "util-linux",
     "sysctl": "procps",
