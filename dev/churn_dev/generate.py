@@ -18,7 +18,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from churn_dev import chart_values, conditions_page, tools
+from churn_dev import chart_values, conditions_page, dashboards, tools
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD = "churnmodels.churnops.io.yaml"
@@ -79,6 +79,8 @@ FILES = (
     Generated(ROOT / "crds" / CRD, crd),
     Generated(CHART / "crds" / CRD, crd),
     Generated(CHART / "values.schema.json", values_schema),
+    Generated(CHART / "dashboards/operator.json", partial(dashboards.render, dashboards.OPERATOR)),
+    Generated(CHART / "dashboards/model.json", partial(dashboards.render, dashboards.MODEL)),
     Generated(ROOT / "k8s/install.yaml", install_manifest),
     Generated(ROOT / "docs/values.md", values_reference),
     Generated(ROOT / "docs/conditions.md", conditions_page.render),

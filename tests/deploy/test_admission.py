@@ -39,7 +39,9 @@ def admit(kubectl: Kubectl, *objects: Object):
 @pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
 class TestChart:
     def test_every_object_is_valid(self, render: Render, restricted: Kubectl, values: Path):
-        admit(restricted, *render(values, namespace="restricted"))
+        objects = render(values, namespace="restricted")
+        # The Prometheus Operator's kinds are not Kubernetes' own: this API server does not know them.
+        admit(restricted, *[obj for obj in objects if "monitoring.coreos.com" not in obj["apiVersion"]])
 
     def test_every_pod_is_admitted(self, render: Render, restricted: Kubectl, values: Path):
         pods = list(pods_in(render(values, namespace="restricted")))

@@ -13,7 +13,7 @@ Render = Callable[..., list[Object]]
 
 CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding"}
-DEFAULT, EVERYTHING, MODELS, NAMESPACED = CI_VALUES
+_ALERTS, DEFAULT, EVERYTHING, MODELS, NAMESPACED = CI_VALUES
 
 
 def of_kind(objects: list[Object], kind: str):

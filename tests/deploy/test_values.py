@@ -31,6 +31,15 @@ OTHER = {
     "models": {"models": {"telco": TELCO}},
     "metrics.namespaces": {"metrics": {"namespaces": ["monitoring"]}},
     "metrics.service": {"metrics": {"service": True}},
+    "monitors.enabled": {"monitors": {"enabled": True}},
+    "monitors.labels": {"monitors": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "monitors.interval": {"monitors": {"enabled": True, "interval": "1m"}},
+    "alerts.enabled": {"alerts": {"enabled": True}},
+    "alerts.labels": {"alerts": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "alerts.runbooks": {"alerts": {"enabled": True, "runbooks": "https://wiki.example"}},
+    "alerts.latencySeconds": {"alerts": {"enabled": True, "latencySeconds": 1}},
+    "dashboards.enabled": {"dashboards": {"enabled": True}},
+    "dashboards.labels": {"dashboards": {"enabled": True, "labels": {"dashboards": "churn"}}},
     "networkPolicy": {"networkPolicy": True},
     "aggregateRoles": {"aggregateRoles": True},
     "logLevel": {"logLevel": "debug"},
@@ -50,6 +59,8 @@ REFUSED = {
     "a number where text stands": ({"image": {"tag": 1.0}}, "/image/tag"),
     "a digest without its algorithm": ({"image": {"digest": "0" * 64}}, "/image/digest"),
     "a log level that does not exist": ({"logLevel": "loud"}, "/logLevel"),
+    "a limit of no time at all": ({"alerts": {"latencySeconds": 0}}, "/alerts/latencySeconds"),
+    "an interval without its unit": ({"monitors": {"interval": "30"}}, "/monitors/interval"),
     "a namespace that is not a list": ({"metrics": {"namespaces": "monitoring"}}, "/metrics/namespaces"),
     "a setting that does not exist": ({"settings": {"worker": 1}}, "worker"),
     "a setting out of its range": ({"settings": {"workers": 0}}, "/settings/workers"),
@@ -77,7 +88,10 @@ def test_every_value_is_tried_below():
 
 @pytest.mark.parametrize("name", OTHER)
 def test_every_value_changes_what_is_rendered(render: Render, name: str):
-    assert render(OTHER[name]) != render()
+    """Beside its section's switch, where it has one."""
+    section, _, leaf = name.partition(".")
+    switch = {section: {"enabled": True}} if f"{section}.enabled" in OTHER and leaf != "enabled" else {}
+    assert render(OTHER[name]) != render(switch)
 
 
 def test_a_setting_reaches_the_operator(render: Render):
