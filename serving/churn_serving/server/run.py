@@ -34,7 +34,7 @@ from churn_serving.settings import Settings
 from churn_serving.termination import write_termination_message
 
 _BACKLOG = 2048
-# Requests leave no cycles behind; looking for some every 700 objects costs a twentieth of the throughput.
+# Looking for cycles every 700 objects takes a twentieth of the CPU under load.
 _COLLECT_EVERY = 50_000
 
 
