@@ -188,8 +188,8 @@ def _termination_failure(container: str, terminated: dict[str, Any]) -> Failure 
         said = json.loads(terminated.get("message") or "")
         if said["reason"] in CONTAINER_REASONS:
             return Failure(said["reason"], _short(str(said["message"])))
-    except (ValueError, KeyError, TypeError):
-        pass  # not ours: a crash writes nothing, or log lines
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass  # not ours: a crash writes nothing, or log lines; and an author's own image writes what it likes
     if terminated.get("reason") == Reason.OUT_OF_MEMORY:
         return Failure(Reason.OUT_OF_MEMORY, f"Container {container} used more memory than its limit allows")
     return Failure(

@@ -114,3 +114,11 @@ def test_of_managed_fields_only_ours_are_kept():
     kept = trim({"metadata": {"name": "telco", "managedFields": [ours, *others]}})
     assert kept["managed"] == [{"time": "t", "replicas": True}]
     assert "managedFields" not in kept["metadata"]
+
+
+def test_a_termination_message_nested_without_end_breaks_nothing():
+    """An author's own serving image may write it."""
+    ended = {"exitCode": 1, "message": "[" * 4096}
+    failure = find_failure({"containerStatuses": [{"name": "server", "state": {"terminated": ended}}]})
+    assert failure is not None
+    assert failure.reason == "ContainerFailed"

@@ -55,5 +55,5 @@ def _read(config_map: dict[str, Any] | None) -> dict[str, Any]:
     try:
         revisions = json.loads((config_map or {})["data"][CONFIG_FILE])["revisions"]
         return {str(revision): dict(entry) for revision, entry in revisions.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
