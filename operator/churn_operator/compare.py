@@ -19,7 +19,18 @@ FOREIGN_KEYS = frozenset(
 )
 """What makes a pod do something else or more, and is foreign wherever we do not set it."""
 QUANTITY_PARENTS = frozenset({"limits", "requests"})
-QUANTITY_KEYS = frozenset({"sizeLimit", "averageValue", "value", "tolerance"})
+QUANTITY_PLACES = frozenset(
+    {
+        ("emptyDir", "sizeLimit"),
+        ("target", "averageValue"),
+        ("target", "value"),
+        ("scaleUp", "tolerance"),
+        ("scaleDown", "tolerance"),
+    }
+)
+"""Where quantities are: a label or a taint may be called `value` too."""
+FREE_MAPS = WHOLE_MAPS | {"annotations", "labels"}
+"""Maps whose keys are people's own: there an empty value says something."""
 LIST_KEYS: dict[str, tuple[str, ...]] = {
     "containers": ("name",),
     "env": ("name",),
@@ -52,20 +63,26 @@ def covers(observed: Any, desired: Any, path: Path = ()) -> bool:
     """Whether every field of `desired` is in `observed` with the same meaning. Maps may hold more."""
     if isinstance(desired, dict):
         return isinstance(observed, dict) and all(
-            key in observed and covers(observed[key], value, (*path, key)) for key, value in desired.items()
+            covers(observed[key], value, (*path, key)) if key in observed else _left_out(value, path)
+            for key, value in desired.items()
         )
     if isinstance(desired, list):
         return isinstance(observed, list) and _covers_list(observed, desired, path)
     return bool(observed == desired) or _same_quantity(observed, desired, path)
 
 
+def _left_out(value: Any, path: Path) -> bool:
+    """Whether the server keeps no such field: an empty list, map or string that somebody spelt out."""
+    return value in ([], {}) or (value == "" and path[-1] not in FREE_MAPS)
+
+
 def _covers_list(observed: list[Any], desired: list[Any], path: Path) -> bool:
     if path[-1] == "ownerReferences":
         return all(owner in observed for owner in desired)
     keys = LIST_KEYS.get(str(path[-1]))
-    if keys is None:
+    if keys is None:  # ours as a whole: the server adds nothing inside, so what is more is not ours
         return len(observed) == len(desired) and all(
-            covers(seen, wanted, (*path, index))
+            covers(seen, wanted, (*path, index)) and covers(wanted, seen, (*path, index))
             for index, (seen, wanted) in enumerate(zip(observed, desired, strict=True))
         )
     seen_by_identity = {_identity(element, keys): element for element in observed}
@@ -82,7 +99,7 @@ def _identity(element: dict[str, Any], keys: tuple[str, ...]) -> tuple[Any, ...]
 
 def _same_quantity(observed: Any, desired: Any, path: Path) -> bool:
     """The server rewrites quantities: 1000m is 1, 1073741824 is 1Gi."""
-    if path[-1] not in QUANTITY_KEYS and (len(path) < 2 or path[-2] not in QUANTITY_PARENTS):
+    if path[-2:] not in QUANTITY_PLACES and path[-2:-1] not in {(parent,) for parent in QUANTITY_PARENTS}:
         return False
     try:
         return quantity_value(observed) == quantity_value(desired)
@@ -105,7 +122,7 @@ def _foreign(observed: Any, desired: Any, path: Path, *, whole_spec: bool) -> It
             whole_spec and path == ("spec",)
         ):
             yield from ((*path, key) for key in observed.keys() - desired.keys())
-        else:
+        elif "metadata" not in path:  # a label may be called env
             yield from ((*path, key) for key in (observed.keys() & FOREIGN_KEYS) - desired.keys())
         for key, value in desired.items():
             yield from _foreign(observed.get(key), value, (*path, key), whole_spec=whole_spec)

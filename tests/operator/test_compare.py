@@ -89,3 +89,31 @@ def test_other_owners_and_notes_are_left_alone(world: Any):
     kept["metadata"]["labels"]["team"] = "a"
     assert covers(kept, wanted)
     assert foreign_paths(kept, wanted) == []
+
+
+def test_a_label_may_have_any_name(world: Any):
+    """`kubectl label deployment telco env=prod` is nobody's drift."""
+    wanted = stamped(world.desired.children[DEPLOYMENT])
+    kept = copy.deepcopy(wanted)
+    kept["metadata"]["labels"]["env"] = "prod"
+    kept["spec"]["template"]["metadata"]["labels"]["command"] = "x"
+    assert foreign_paths(kept, wanted) == []
+
+
+def test_a_label_called_value_is_no_quantity():
+    assert not covers({"nodeSelector": {"value": "1"}}, {"nodeSelector": {"value": "1000m"}})
+    assert not covers({"tolerations": [{"value": "1"}]}, {"tolerations": [{"value": "1000m"}]})
+    assert covers({"target": {"value": "1"}}, {"target": {"value": "1000m"}})
+
+
+def test_empty_fields_that_the_server_leaves_out_are_no_difference():
+    assert covers({"spec": {}}, {"spec": {"nodeSelector": {}, "tolerations": []}})
+    assert covers({"tolerations": [{"key": "a"}]}, {"tolerations": [{"key": "a", "value": ""}]})
+    assert not covers({"nodeSelector": {}}, {"nodeSelector": {"disk": ""}})
+
+
+def test_more_inside_a_rule_of_a_policy_is_drift(world: Any):
+    wanted = world.desired.children[NETWORK_POLICY]
+    kept = copy.deepcopy(wanted)
+    kept["spec"]["ingress"][0]["from"] = [{"podSelector": {}}]
+    assert not covers(kept, wanted)
