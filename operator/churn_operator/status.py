@@ -13,6 +13,8 @@ from churn_operator.observe import Observed
 from churn_operator.ready import Trouble, Verdict, deadline_passed, judge_idle, judge_ready
 from churn_operator.rollout import STARTING_SECONDS, Rollout
 
+LONGEST_MESSAGE = 32_768
+"""As the API bounds it. A spec with a thousand wrong keys has more to say than that."""
 AUTOSCALER_PATIENCE_SECONDS = 120
 """An autoscaler without metrics of new pods says so at once and is right a minute later."""
 
@@ -174,5 +176,5 @@ def _condition(kind: ConditionType, verdict: Verdict, observed: Observed, now: d
         "observedGeneration": observed.generation,
         "lastTransitionTime": before.get("lastTransitionTime", stamp),
         "reason": str(verdict.reason),
-        "message": verdict.message,
+        "message": verdict.message[:LONGEST_MESSAGE],
     }

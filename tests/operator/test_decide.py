@@ -27,6 +27,18 @@ INVALID = {
         {"serving": {"podLabels": {"churnops.io/model": "x"}}},
         "spec.serving.podLabels: podLabels must not set",
     ),
+    "a key that is no label key": (
+        {"serving": {"nodeSelector": {"a b": "c"}}},
+        "spec.serving.nodeSelector: 'a b' is no [prefix/]name",
+    ),
+    "a resource of no name": (
+        {"serving": {"resources": {"limits": {"": 1}}}},
+        "spec.serving.resources.limits: '' is no [prefix/]name",
+    ),
+    "a secret for a claim": (
+        {"model": {"uri": "pvc://claim", "digest": PIN, "credentialsSecret": "store"}},
+        "spec.model: credentialsSecret has no meaning for pvc",
+    ),
     "a lonely metric": (
         {"autoscaling": {"maxReplicas": 3, "metrics": [{"type": "Pods"}]}},
         "spec.autoscaling.metrics.0: type is Pods",

@@ -1,6 +1,7 @@
 """What the API types have in common: the base model, and CEL rules that travel with a type into the CRD."""
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -62,6 +63,17 @@ def quantity_value(quantity: int | str) -> Decimal:
         return Decimal(number) * _SUFFIXES[text[len(number) :]]
     except (ArithmeticError, KeyError):
         raise ValueError(f"{quantity!r} is not a quantity such as 500m or 1Gi") from None
+
+
+def check_names(named: Mapping[str, Any] | None) -> None:
+    """Holds keys to the form of label keys and resource names.
+
+    Raises:
+        ValueError: A key has another form.
+    """
+    for key in named or ():
+        if not re.fullmatch(QUALIFIED_NAME.strip("^$"), key):
+            raise ValueError(f"{key[:80]!r} is no [prefix/]name of letters, digits, '-', '_' and '.'")
 
 
 def _check_quantity(quantity: int | str) -> int | str:

@@ -10,6 +10,7 @@ from churn_operator.api.schema import (
     QUALIFIED_NAME,
     ApiModel,
     Quantity,
+    check_names,
     quantity_value,
     rules,
 )
@@ -57,6 +58,12 @@ class ResourceRequirements(ApiModel):
     """Resources that a node must have free, such as cpu: 250m and memory: 256Mi."""
     limits: Resources | None = None
     """Most that the container may use; more memory than this ends it."""
+
+    @field_validator("requests", "limits")
+    @classmethod
+    def _names_are_resources(cls, resources: dict[str, int | str] | None) -> dict[str, int | str] | None:
+        check_names(resources)
+        return resources
 
     @model_validator(mode="after")
     def _requests_within_limits(self) -> Self:
@@ -176,6 +183,12 @@ class Serving(ApiModel):
         | None
     ) = None
     """More labels for the pods, for cost reports and the like."""
+
+    @field_validator("node_selector", "pod_labels")
+    @classmethod
+    def _keys_are_label_keys(cls, labels: dict[str, str] | None) -> dict[str, str] | None:
+        check_names(labels)
+        return labels
 
     @field_validator("pod_labels")
     @classmethod

@@ -31,6 +31,7 @@ DIGEST_MESSAGE = (
 NEEDS_DIGEST = (
     "set digest to the sha256 of the bundle's SHA256SUMS: only an oci uri by digest (@sha256:…) does without"
 )
+NO_SECRET = "credentialsSecret has no meaning for pvc: remove it"  # noqa: S105  # a message
 THRESHOLD_MESSAGE = "threshold must lie between 0 and 1, both excluded"
 
 
@@ -47,7 +48,7 @@ class Model(ApiModel):
             (f"has(self.digest) || self.uri.matches('{PINNED_OCI}')", NEEDS_DIGEST),
             (
                 "!has(self.credentialsSecret) || !self.uri.startsWith('pvc://')",
-                "credentialsSecret has no meaning for pvc: remove it",
+                NO_SECRET,
             ),
         )
     )
@@ -72,12 +73,23 @@ class Model(ApiModel):
         parse_source(uri)
         return uri
 
+    @field_validator("digest")
+    @classmethod
+    def _digest_has_its_form(cls, digest: str | None) -> str | None:
+        if digest is not None and not re.fullmatch(DIGEST.strip("^$"), digest):
+            raise ValueError(DIGEST_MESSAGE)
+        return digest
+
     @model_validator(mode="after")
     def _bytes_are_pinned(self) -> Self:
         if self.digest is None and not re.fullmatch(PINNED_OCI.strip("^$"), self.uri):
             raise ValueError(NEEDS_DIGEST)
-        if self.digest is not None and not re.fullmatch(DIGEST.strip("^$"), self.digest):
-            raise ValueError(DIGEST_MESSAGE)
+        return self
+
+    @model_validator(mode="after")
+    def _secret_has_a_use(self) -> Self:
+        if self.credentials_secret is not None and self.uri.startswith("pvc://"):
+            raise ValueError(NO_SECRET)
         return self
 
     @property
