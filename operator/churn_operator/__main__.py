@@ -18,7 +18,7 @@ from churn_operator.caches import Caches, Key
 from churn_operator.errors import ApiError, TooManyRequestsError
 from churn_operator.events import EventPoster
 from churn_operator.logs import set_up_logs
-from churn_operator.metrics import RECONCILE_SECONDS, RECONCILES
+from churn_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS, RECONCILES
 from churn_operator.probes import find_stuck, find_unready, serve_probes
 from churn_operator.reconcile import Reconciler
 from churn_operator.runtime.client import Client, connection
@@ -129,6 +129,8 @@ async def _work(queue: WorkQueue[Key], reconciler: Reconciler, caches: Caches) -
                 queue.add_after(key, again)
             result = "success" if again is None else "requeue_after"
         RECONCILES.labels(controller=CONTROLLER, result=result).inc()
+        if result == "error":
+            RECONCILE_ERRORS.labels(controller=CONTROLLER).inc()
         RECONCILE_SECONDS.labels(controller=CONTROLLER).observe(time.monotonic() - began)
 
 

@@ -18,6 +18,20 @@ RECONCILE_SECONDS = Histogram(
     registry=REGISTRY,
 )
 QUEUE_DEPTH = Gauge("workqueue_depth", "ChurnModels waiting for a worker.", ["name"], registry=REGISTRY)
+RECONCILE_ERRORS = Counter(
+    "controller_runtime_reconcile_errors_total",
+    "Reconciles that ended with an error.",
+    ["controller"],
+    registry=REGISTRY,
+)
+QUEUE_ADDS = Counter("workqueue_adds_total", "ChurnModels put into the queue.", ["name"], registry=REGISTRY)
+WORK_SECONDS = Histogram(
+    "workqueue_work_duration_seconds",
+    "Time from taking a ChurnModel off the queue to the end of its pass.",
+    ["name"],
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30),
+    registry=REGISTRY,
+)
 QUEUE_RETRIES = Counter(
     "workqueue_retries_total", "Reconciles put back after an error.", ["name"], registry=REGISTRY
 )

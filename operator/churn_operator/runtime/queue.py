@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from churn_operator.metrics import QUEUE_DEPTH, QUEUE_RETRIES
+from churn_operator.metrics import QUEUE_ADDS, QUEUE_DEPTH, QUEUE_RETRIES, WORK_SECONDS
 from churn_operator.runtime.schedule import Schedule
 
 K = TypeVar("K")
@@ -42,6 +42,7 @@ class WorkQueue(Generic[K]):
             self._queued.add(key)
             self._waiting.append(key)
             self._ready.release()
+            QUEUE_ADDS.labels(name=QUEUE).inc()
             QUEUE_DEPTH.labels(name=QUEUE).set(len(self._waiting))
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -87,5 +88,7 @@ class WorkQueue(Generic[K]):
         return max((now - run.started for run in self._running.values()), default=0.0)
 
     def _end(self, key: K) -> None:
-        if self._running.pop(key).again:
+        run = self._running.pop(key)
+        WORK_SECONDS.labels(name=QUEUE).observe(asyncio.get_running_loop().time() - run.started)
+        if run.again:
             self.add(key)
