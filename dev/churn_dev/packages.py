@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 from churn_dev.console import step
 from churn_dev.errors import MissingPrerequisite
+from churn_dev.paths import cache_dir, locked
 
 _PACKAGES = {
     "bash": "bash",
@@ -17,7 +20,6 @@ _PACKAGES = {
     "iptables": "iptables",
     "nft": "nftables",
     "nsenter": "util-linux",
-    "promtool": "prometheus",
     "runc": "runc",
     "setsid": "util-linux",
     "sysctl": "procps",
@@ -52,6 +54,38 @@ def ensure(programs: Iterable[str]) -> None:
             raise by_hand
 
 
+def unpack(package: str, program: str) -> Path:
+    """A program out of a package that must not be installed, because it would start a service.
+
+    Args:
+        package: Debian's name.
+        program: path inside the package, such as `usr/bin/promtool`.
+
+    Raises:
+        MissingPrerequisite: the package cannot be fetched.
+    """
+    target = cache_dir() / "packages" / package
+    found = target / program
+    with locked(target.with_name(f"{package}.lock")):
+        if not found.exists():
+            with step(f"unpacking {package}"), tempfile.TemporaryDirectory() as work:
+                _download(package, Path(work))
+                (archive,) = Path(work).glob("*.deb")
+                subprocess.run(["dpkg-deb", "--extract", archive, target], check=True)
+    return found
+
+
+def _download(package: str, work: Path) -> None:
+    if shutil.which("apt-get") is None:
+        raise MissingPrerequisite(f"missing: apt-get, to fetch {package}")
+    # apt fetches as a user without rights, who must be able to write here.
+    work.chmod(0o777)
+    if not _apt("download", package, cwd=work) and not (
+        _apt("update") and _apt("download", package, cwd=work)
+    ):
+        raise MissingPrerequisite(f"missing: {package}; try: apt-get update && apt-get download {package}")
+
+
 def _find_admin_programs() -> None:
     """Completes PATH: that of a plain `su` lacks the directories of nft, iptables and debootstrap."""
     directories = os.environ.get("PATH", os.defpath).split(os.pathsep)
@@ -62,7 +96,7 @@ def _install(names: list[str]) -> bool:
     return _apt("install", "--yes", "--no-install-recommends", *names)
 
 
-def _apt(*arguments: str) -> bool:
+def _apt(*arguments: str, cwd: Path | None = None) -> bool:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "--quiet", "-o", "DPkg::Lock::Timeout=300", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, check=False).returncode == 0

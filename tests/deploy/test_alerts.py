@@ -79,14 +79,14 @@ def exposition() -> str:
 @pytest.fixture(scope="module")
 def promtool(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Runs promtool beside the rendered rules; gives what it says, fails where it finds fault."""
-    packages.ensure(["promtool"])
+    program = packages.unpack("prometheus", "usr/bin/promtool")
     here = tmp_path_factory.mktemp("rules")
     (rule,) = of_kind(render(VALUES, namespace="ops"), "PrometheusRule")
     (here / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
     (here / PLAYED.name).write_text(PLAYED.read_text())
 
     def run(*arguments: str) -> str:
-        done = subprocess.run(["promtool", *arguments], cwd=here, capture_output=True, text=True, check=False)
+        done = subprocess.run([program, *arguments], cwd=here, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
