@@ -1,1 +1,1 @@
-"""Scores files of any size: streamed in chunks, a process a core, resumable after a kill."""
+"""Scores files of any size: streamed in chunks, resumable after a kill."""
