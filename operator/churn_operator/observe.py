@@ -16,6 +16,11 @@ from churn_operator.names import (
 )
 
 MESSAGE_LIMIT = 1024
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+READ_STATUS = frozenset(
+    {"availableReplicas", "conditions", "observedGeneration", "replicas", "updatedReplicas"}
+)
+"""What is read of a child's status: an autoscaler's measurements every 15 s are neither kept nor news."""
 WAITING_REASONS = {
     "ErrImagePull": Reason.IMAGE_PULL_FAILED,
     "ImagePullBackOff": Reason.IMAGE_PULL_FAILED,
@@ -110,12 +115,19 @@ def trim(obj: dict[str, Any]) -> dict[str, Any]:
         for entry in metadata.pop("managedFields", ())
         if entry.get("manager") == FIELD_MANAGER and not entry.get("subresource")
     ]
-    return {**obj, "metadata": metadata, "managed": managed}
+    trimmed = {**obj, "metadata": metadata, "managed": managed}
+    if "status" in obj:
+        status = obj["status"] or {}
+        trimmed["status"] = {key: value for key, value in status.items() if key in READ_STATUS}
+    return trimmed
 
 
 def trim_model(obj: dict[str, Any]) -> dict[str, Any]:
     """A ChurnModel without its bookkeeping."""
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    if LAST_APPLIED in metadata.get("annotations", {}):  # the spec once more
+        kept = {key: value for key, value in metadata["annotations"].items() if key != LAST_APPLIED}
+        metadata["annotations"] = kept
     return {"metadata": metadata, "spec": obj.get("spec") or {}, "status": obj.get("status") or {}}
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from churn_operator.observe import Failure, find_failure, trim, trim_pod
+from churn_operator.observe import LAST_APPLIED, Failure, find_failure, trim, trim_model, trim_pod
 
 
 def said(reason: str, message: str = "why"):
@@ -122,3 +122,20 @@ def test_a_termination_message_nested_without_end_breaks_nothing():
     failure = find_failure({"containerStatuses": [{"name": "server", "state": {"terminated": ended}}]})
     assert failure is not None
     assert failure.reason == "ContainerFailed"
+
+
+def test_an_autoscalers_measurements_are_no_news():
+    metadata = {"namespace": "shop", "name": "telco"}
+    conditions = [{"type": "ScalingActive", "status": "True"}]
+    first, second = (
+        trim({"metadata": metadata, "status": {"conditions": conditions, "currentMetrics": [cpu]}})
+        for cpu in (10, 20)
+    )
+    assert first == second
+    assert first["status"]["conditions"] == conditions
+
+
+def test_kubectls_copy_of_the_spec_is_not_kept():
+    notes = {LAST_APPLIED: "{}", "churnops.io/paused": "true"}
+    trimmed = trim_model({"metadata": {"name": "telco", "annotations": notes}})
+    assert trimmed["metadata"]["annotations"] == {"churnops.io/paused": "true"}
