@@ -6,10 +6,10 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
 MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
 
-.PHONY: help setup demo down check test bench generate lock format
+.PHONY: help setup demo down check test bench bench-serving generate lock format
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Make .venv with churn-serving and churn-dev in it
 
@@ -41,6 +41,9 @@ test: setup ## Every test: pure, API server, cluster with nodes
 
 bench: setup ## Measure what docs/benchmarks.md states
 	$(BIN)/churn-dev bench --record docs/benchmarks.md
+
+bench-serving: setup ## Measure the server beside a bare echo, for docs/benchmarks-serving.md
+	$(BIN)/churn-dev bench-serving --record docs/benchmarks-serving.md
 
 generate: setup ## Write every generated file from its source
 	$(BIN)/python -m churn_dev.generate
