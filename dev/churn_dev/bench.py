@@ -16,7 +16,7 @@ from pathlib import Path
 
 from churn_dev import bundles, images, release
 from churn_dev.audit import AuditLog, Request
-from churn_dev.churnmodel import churn_model, wait_ready
+from churn_dev.churnmodel import churn_model, restricted_namespace, wait_ready
 from churn_dev.cluster import Cluster, up
 from churn_dev.console import step
 from churn_dev.kubectl import Kubectl, Object, wait_until
@@ -150,14 +150,8 @@ class OperatorBench:
 
     def figures(self) -> list[Figure]:
         """Every figure, measured in one order on one ChurnModel."""
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        namespace = {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": NAMESPACE, "labels": labels},
-        }
         self._kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found")
-        self._kubectl.apply(namespace)
+        self._kubectl.apply(restricted_namespace(NAMESPACE))
         self._restart()
         return [
             self._ready_time(),

@@ -22,6 +22,12 @@ def churn_model(name: str, model: Object, /, **spec: Any) -> Object:
     }
 
 
+def restricted_namespace(name: str) -> Object:
+    """A namespace that enforces Pod Security `restricted`, as a platform with care gives its teams."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
 def wait_ready(kubectl: Kubectl, name: str, *, seconds: float = 90) -> Object:
     """The ChurnModel once its latest generation is Ready.
 

@@ -16,6 +16,9 @@ from churn_dev.layout import check_name
 from churn_dev.local import LocalCluster
 from churn_dev.parts import recorded
 
+LANES = os.environ.get("CHURN_TEST_CLUSTERS", "test")
+"""What names of the tests' clusters begin with; another one lets two checkouts test at once."""
+
 GOOD = ("running", "Ready")
 """States that nobody needs to look into."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from churn_dev import bundles, images
-from churn_dev.churnmodel import predict, wait_ready
+from churn_dev.churnmodel import predict, restricted_namespace, wait_ready
 from churn_dev.cluster import Cluster, prepare, up
 from churn_dev.console import step
 from churn_dev.kubectl import Kubectl, Object
@@ -74,19 +74,13 @@ class Demo:
         return bundles.publish(cluster, bundle, MODEL_IMAGE)
 
     def _apply(self, kubectl: Kubectl, image: bundles.ModelImage) -> None:
-        restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
-        namespace = {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": NAMESPACE, "labels": restricted},
-        }
         model = {
             "apiVersion": "churnops.io/v1alpha1",
             "kind": "ChurnModel",
             "metadata": {"name": MODEL, "namespace": NAMESPACE},
             "spec": {"model": image.model, "replicas": 2, "decision": {"threshold": 0.42}},
         }
-        kubectl.apply(namespace)
+        kubectl.apply(restricted_namespace(NAMESPACE))
         kubectl.apply(model)
 
     def _report(self, kubectl: Kubectl, answer: dict[str, object]) -> None:

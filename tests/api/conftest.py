@@ -20,11 +20,11 @@ import yaml
 
 from churn_dev import tools
 from churn_dev.audit import AuditLog, Request
-from churn_dev.cluster import Cluster, down, up
+from churn_dev.cluster import LANES, Cluster, down, up
 from churn_dev.generate import CHART, ROOT
 from churn_dev.kubectl import Kubectl, KubectlError, Object, condition, wait_until
 
-NAME = "test-api"
+NAME = f"{LANES}-api"
 SYSTEM = "churn-operator"
 DIGEST = "sha256:" + "0" * 64
 OTHER_DIGEST = "sha256:" + "1" * 64

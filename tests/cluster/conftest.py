@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from churn_dev.bundles import Models, publish_models
-from churn_dev.cluster import Cluster, down, up
+from churn_dev.churnmodel import restricted_namespace
+from churn_dev.cluster import LANES, Cluster, down, up
 from churn_dev.kubectl import Kubectl, Object
 
-NAME = "test"
+NAME = f"{LANES}-nodes"
 _measured: list[str] = []
 _numbers = itertools.count(1)
 
@@ -42,8 +43,7 @@ def namespace(cluster: Cluster) -> Iterator[Kubectl]:
     """A new namespace that enforces Pod Security `restricted`."""
     name = f"lane-{os.getpid()}-{next(_numbers)}"
     kubectl = Kubectl(cluster.kubeconfig, name)
-    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": restricted}})
+    kubectl.apply(restricted_namespace(name))
     yield kubectl
     kubectl.delete("namespace", name, wait=False)
 

@@ -10,16 +10,15 @@ import pytest
 import yaml
 
 from churn_dev import images, tools
-from churn_dev.churnmodel import churn_model, wait_ready
-from churn_dev.cluster import Cluster, down, up
+from churn_dev.churnmodel import churn_model, restricted_namespace, wait_ready
+from churn_dev.cluster import LANES, Cluster, down, up
 from churn_dev.generate import CHART, CRD, ROOT, SAMPLES
 from churn_dev.kubectl import Kubectl, Object, wait_until
 from churn_dev.release import HelmError, helm
 
 pytestmark = pytest.mark.cluster
 
-NAME = "test-chart"
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+NAME = f"{LANES}-chart"
 SAMPLE = next(obj for obj in yaml.safe_load_all((SAMPLES / "telco.yaml").read_text()))
 MODEL: Object = SAMPLE["spec"]["model"]
 
@@ -51,8 +50,7 @@ def new_namespace(admin: Kubectl) -> Iterator[Callable[[str], Kubectl]]:
     made: list[str] = []
 
     def make(name: str) -> Kubectl:
-        metadata = {"name": name, "labels": RESTRICTED}
-        admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        admin.apply(restricted_namespace(name))
         made.append(name)
         return admin.within(name)
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from churn_dev import tools
-from churn_dev.cluster import down, up
+from churn_dev.churnmodel import restricted_namespace
+from churn_dev.cluster import LANES, down, up
 from churn_dev.generate import CHART, ROOT
 from churn_dev.kubectl import Kubectl, Object
 
@@ -44,17 +45,16 @@ def render() -> Render:
 @pytest.fixture(scope="session")
 def api() -> Iterator[Kubectl]:
     """A real API server without nodes that knows ChurnModels."""
-    cluster = up(name="test-deploy", nodes=0)
+    cluster = up(name=f"{LANES}-deploy", nodes=0)
     kubectl = Kubectl(cluster.kubeconfig)
     kubectl.run("apply", "--server-side", f"--filename={ROOT / 'crds'}")
     kubectl.run("wait", "--for=condition=Established", f"--filename={ROOT / 'crds'}")
     yield kubectl
-    down("test-deploy")
+    down(cluster.name)
 
 
 @pytest.fixture(scope="session")
 def restricted(api: Kubectl) -> Kubectl:
     """A namespace of it that enforces Pod Security `restricted`."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "restricted", "labels": labels}})
+    api.apply(restricted_namespace("restricted"))
     return api.within("restricted")

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from churn_dev import images, local, node
+from churn_dev.cluster import LANES
 from churn_dev.kubectl import Kubectl, KubectlError, Object, condition, wait_until
 from churn_dev.local import LocalCluster
 from churn_dev.paths import STATE
 
-NAME = "test-dev"
+NAME = f"{LANES}-dev"
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_a_node_that_lost_power_comes_back_with_its_pods(cluster: LocalCluster, 
 
 @pytest.mark.api
 def test_the_audit_log_tells_who_asked_what():
-    lane = local.up("test-dev-api", nodes=0)
+    lane = local.up(f"{NAME}-api", nodes=0)
     try:
         Kubectl(lane.kubeconfig).get("configmap", "absent")
         events = [json.loads(line) for line in lane.audit_log.read_text().splitlines()]
@@ -163,7 +164,7 @@ def test_the_audit_log_tells_who_asked_what():
         assert asked[0]["userAgent"].startswith("kubectl/")
         assert asked[0]["level"] == "Metadata"
     finally:
-        local.down("test-dev-api")
+        local.down(lane.name)
 
 
 @pytest.mark.cluster
