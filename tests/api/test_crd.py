@@ -39,7 +39,24 @@ REFUSED: dict[str, tuple[Object, str]] = {
     ),
     "a threshold of 0": ({"decision": {"threshold": 0}}, "threshold must lie between 0 and 1, both excluded"),
     "a threshold of 1": ({"decision": {"threshold": 1}}, "threshold must lie between 0 and 1, both excluded"),
-    "a decision without threshold": ({"decision": {}}, 'missing required field "threshold"'),
+    "a capacity of everybody": ({"decision": {"capacity": 1}}, "capacity must lie between 0 and 1"),
+    "no way to decide": ({"decision": {}}, "set exactly one of threshold, capacity and costs"),
+    "two ways to decide": (
+        {"decision": {"threshold": 0.4, "costs": {"contact": 1, "value": 9}}},
+        "set exactly one of threshold, capacity and costs",
+    ),
+    "a contact for nothing": (
+        {"decision": {"costs": {"contact": 0, "value": 9}}},
+        "contact must be above 0",
+    ),
+    "a contact that nobody is worth": (
+        {"decision": {"costs": {"contact": 50, "value": 100, "success": 0.5}}},
+        "spec.decision.costs: Invalid value: contact must be below success x value",
+    ),
+    "a success of more than all": (
+        {"decision": {"costs": {"contact": 1, "value": 9, "success": 1.5}}},
+        "success must be above 0 and at most 1",
+    ),
     "negative replicas": ({"replicas": -1}, "spec.replicas in body should be greater than or equal to 0"),
     "min above max": (
         {"autoscaling": {"minReplicas": 5, "maxReplicas": 3, **CPU}},
@@ -117,6 +134,8 @@ ACCEPTED: dict[str, Object] = {
     "a bucket with a prefix": {
         "model": {"uri": "s3://models/telco/1", "digest": ZEROS, "credentialsSecret": "store"}
     },
+    "the most that can be approached": {"decision": {"capacity": 0.1}},
+    "whoever is worth it, in whole numbers": {"decision": {"costs": {"contact": 5, "value": 300}}},
     "metrics and behavior": {
         "autoscaling": {
             "maxReplicas": 4,

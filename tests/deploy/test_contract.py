@@ -5,14 +5,19 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
 from churn_dev.generate import CHART, ROOT, SAMPLES
 from churn_dev.kubectl import Object
 from churn_operator import names
+from churn_operator.api import decision as api
 from churn_operator.api.conditions import CONTAINER_REASONS
+from churn_operator.api.v1alpha1 import parse_spec
+from churn_operator.errors import InvalidSpecError
 from churn_operator.settings import PREFIX, Settings
+from churn_serving import decisions
 from churn_serving import errors as serving_errors
 from churn_serving import settings as serving_settings
 
@@ -44,6 +49,52 @@ class TestOperatorAndServer:
 
     def test_the_server_ends_before_the_pod_is_killed(self):
         assert OPERATOR.pre_stop_seconds + SERVING.deadline_seconds < OPERATOR.grace_period_seconds
+
+
+DECISIONS: tuple[Object, ...] = (
+    {"threshold": 0.42},
+    {"capacity": 0.1},
+    {"costs": {"contact": 5, "value": 300}},
+    {"costs": {"contact": 5, "value": 300, "success": 0.25}},
+)
+
+
+class TestDecisions:
+    @pytest.mark.parametrize("said", DECISIONS, ids=str)
+    def test_what_the_author_says_is_what_the_server_reads(self, said: Object):
+        read = msgspec.convert(spec_of(decision=said).decision.wire(), decisions.Decision)
+        costs = {"costs": {"success": 1.0} | said["costs"]} if "costs" in said else said
+        assert msgspec.to_builtins(read) == costs
+
+    def test_both_know_the_same_ways_and_amounts(self):
+        ways = (api.Decision.model_fields, decisions.Decision.__struct_fields__)
+        amounts = (api.Costs.model_fields, decisions.Costs.__struct_fields__)
+        assert set(ways[0]) == set(ways[1])
+        assert set(amounts[0]) == set(amounts[1])
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            {},
+            {"threshold": 1},
+            {"capacity": 0},
+            {"threshold": 0.4, "capacity": 0.1},
+            {"costs": {"contact": 0, "value": 300}},
+            {"costs": {"contact": 5, "value": 300, "success": 1.1}},
+            {"costs": {"contact": 50, "value": 100, "success": 0.5}},
+        ],
+        ids=str,
+    )
+    def test_what_the_server_would_refuse_is_no_valid_spec(self, said: Object):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(said, decisions.Decision)
+        with pytest.raises(InvalidSpecError, match=r"spec\.decision"):
+            spec_of(decision=said)
+
+
+def spec_of(**spec: Object):
+    model = {"uri": "oci://registry.example/telco:1", "digest": "sha256:" + "0" * 64}
+    return parse_spec({"spec": {"model": model} | spec})
 
 
 class TestChartAndOperator:

@@ -104,6 +104,20 @@ FIELD = {  # a metric's type and the field that holds it
 }  # fmt: skip
 
 
+def _decisions() -> st.SearchStrategy[Json]:
+    """One of the three ways; a contact that somebody is worth."""
+    share = st.floats(0, 1, exclude_min=True, exclude_max=True)
+    costs = st.builds(
+        lambda contact, margin, success: {
+            "contact": contact, "value": contact * margin / success, "success": success,
+        },
+        st.floats(0.01, 1e6), st.floats(1.01, 1e6), st.floats(0.01, 1),
+    )  # fmt: skip
+    return st.one_of(
+        st.builds(dict, threshold=share), st.builds(dict, capacity=share), st.builds(dict, costs=costs)
+    )
+
+
 def _metrics(node: Json, path: Path) -> st.SearchStrategy[Json]:
     """A metric has the field that its type names, and no other."""
     return st.sampled_from(sorted(FIELD)).flatmap(
@@ -128,7 +142,7 @@ def _targets(_: Json, __: Path) -> st.SearchStrategy[Json]:
 REPLACED: dict[Path, Callable[[Json, Path], st.SearchStrategy[Any]]] = {
     ("model", "uri"): lambda *_: _uris(),
     ("model", "digest"): lambda *_: _digits(),
-    ("decision", "threshold"): lambda *_: st.floats(0, 1, exclude_min=True, exclude_max=True),
+    ("decision",): lambda *_: _decisions(),
     ("autoscaling", "metrics", EACH): _metrics,
 }
 """Nodes whose rules are CEL and say more than the schema."""
@@ -208,7 +222,7 @@ def specs() -> st.SearchStrategy[Json]:
 def wrong_value(node: Json) -> Any:  # noqa: PLR0911  # one line a type
     """A value of JSON that the schema node does not admit, near its bounds where it has some."""
     if VALIDATIONS in node and node["type"] in {"string", "number"}:
-        return "::" if node["type"] == "string" else 1.0
+        return "::" if node["type"] == "string" else -1.0
     if "enum" in node:
         return "Neither"
     if node.get("x-kubernetes-int-or-string"):

@@ -13,6 +13,15 @@ INVALID = {
     "a short digest": ({"model": {"uri": "oci://a/b", "digest": "sha256:ab"}}, "digest must be sha256:"),
     "no model": ({"model": None}, "spec.model: Field required"),
     "a threshold of 1": ({"decision": {"threshold": 1}}, "spec.decision.threshold: threshold must"),
+    "no way to decide": ({"decision": {}}, "spec.decision: set exactly one of threshold, capacity and costs"),
+    "two ways to decide": (
+        {"decision": {"threshold": 0.4, "capacity": 0.1}},
+        "spec.decision: set exactly one of threshold, capacity and costs",
+    ),
+    "a contact that nobody is worth": (
+        {"decision": {"costs": {"contact": 50, "value": 100, "success": 0.5}}},
+        "spec.decision.costs: contact must be below success x value",
+    ),
     "negative replicas": ({"replicas": -1}, "spec.replicas: Input should be greater than or equal to 0"),
     "min above max": (
         {"autoscaling": {"minReplicas": 3, "maxReplicas": 2, "targetCPUUtilizationPercentage": 1}},

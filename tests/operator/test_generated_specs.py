@@ -197,6 +197,7 @@ SPECS: tuple[Any, ...] = (
     {
         "model": {"uri": "oci://registry.example/telco:1", "digest": PIN},
         "autoscaling": {"minReplicas": 1, "maxReplicas": 3, "targetCPUUtilizationPercentage": 60},
+        "decision": {"capacity": 0.1},
     },
 )
 SELECTOR = {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d"]}]}
@@ -224,7 +225,8 @@ METRICS = [
     {"type": "External", "external": {"metric": NAMED, "target": TARGET}},
 ]
 SCALED = {"maxReplicas": 4, "metrics": METRICS, "behavior": {"scaleUp": RULES, "scaleDown": RULES}}
-ROWS = (*SPECS, SPECS[1] | {"autoscaling": SCALED})
+COSTS = {"costs": {"contact": 5, "value": 300, "success": 0.25}}
+ROWS = (*SPECS, SPECS[1] | {"autoscaling": SCALED, "decision": COSTS})
 """Specs that together set every field. A new field belongs into one of them."""
 FIELDS = dict(nodes())
 

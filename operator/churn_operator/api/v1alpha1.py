@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from churn_operator.api.autoscaling import Autoscaling
+from churn_operator.api.decision import Decision
 from churn_operator.api.schema import ApiModel, rules
 from churn_operator.api.serving import ObjectName, Serving
 from churn_operator.api.source import DIGEST, FORM_MESSAGE, FORMS, PINNED_OCI, Source, parse_source
@@ -32,7 +33,6 @@ NEEDS_DIGEST = (
     "set digest to the sha256 of the bundle's SHA256SUMS: only an oci uri by digest (@sha256:…) does without"
 )
 NO_SECRET = "credentialsSecret has no meaning for pvc: remove it"  # noqa: S105  # a message
-THRESHOLD_MESSAGE = "threshold must lie between 0 and 1, both excluded"
 
 
 def _uri_rule() -> str:
@@ -97,29 +97,14 @@ class Model(ApiModel):
         return parse_source(self.uri)
 
 
-class Decision(ApiModel):
-    """What a probability means. Changes need no restart."""
-
-    threshold: Annotated[
-        float, Field(json_schema_extra=rules(("self > 0.0 && self < 1.0", THRESHOLD_MESSAGE)))
-    ]
-    """A customer churns where the probability is at least this."""
-
-    @field_validator("threshold")
-    @classmethod
-    def _inside_the_unit_interval(cls, threshold: float) -> float:
-        if not 0 < threshold < 1:
-            raise ValueError(THRESHOLD_MESSAGE)
-        return threshold
-
-
 class Spec(ApiModel):
     """What is asked for."""
 
     model: Model
     """Which bundle to serve."""
     decision: Decision | None = None
-    """What a probability means; the bundle's own threshold if unset. Changes need no restart."""
+    """From which probability on a customer churns, in one of three ways; the bundle's own threshold if unset.
+    Changes need no restart."""
     replicas: Annotated[int, Field(ge=0, le=1000)] = 2
     """Number of replicas; used only without autoscaling."""
     autoscaling: Autoscaling | None = None
