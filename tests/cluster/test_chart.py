@@ -1,5 +1,6 @@
 """The chart on real nodes: installed, tested, upgraded, removed; twice in namespaces; and without Helm."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ SAMPLE = next(obj for obj in yaml.safe_load_all((SAMPLES / "telco.yaml").read_te
 MODEL: Object = SAMPLE["spec"]["model"]
 
 Release = Callable[..., Kubectl]
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -46,61 +48,67 @@ def admin(bare: Cluster) -> Kubectl:
 
 @pytest.fixture
 def new_namespace(admin: Kubectl) -> Iterator[Callable[[str], Kubectl]]:
-    """Makes namespaces that enforce Pod Security `restricted`; all go at the end."""
+    """Makes namespaces that enforce Pod Security `restricted`, each under a name that no test before had.
+
+    Their end takes half a minute each and nobody waits for it.
+    """
     made: list[str] = []
 
     def make(name: str) -> Kubectl:
-        admin.apply(restricted_namespace(name))
-        made.append(name)
-        return admin.within(name)
+        made.append(f"{name}-{os.getpid()}-{next(_numbers)}")
+        admin.apply(restricted_namespace(made[-1]))
+        return admin.within(made[-1])
 
     yield make
     for name in made:
-        admin.delete("namespace", name)
+        admin.delete("namespace", name, wait=False)
 
 
 @pytest.fixture
 def install(bare: Cluster, new_namespace: Callable[[str], Kubectl], tmp_path: Path) -> Iterator[Release]:
-    """Installs or upgrades a release called `release` in a namespace; what was installed goes at the end."""
+    """Installs or upgrades a release called `release`: in a namespace of its own, or in the one given.
+
+    What was installed goes at the end.
+    """
     installed: dict[str, Kubectl] = {}
 
-    def install(namespace: str, values: Object, *options: str, chart: Path = CHART) -> Kubectl:
-        kubectl = installed.setdefault(namespace, new_namespace(namespace))
-        file = tmp_path / f"{namespace}.yaml"
+    def install(values: Object, *options: str, into: Kubectl | None = None, chart: Path = CHART) -> Kubectl:
+        kubectl = into or new_namespace("release")
+        installed[kubectl.namespace] = kubectl
+        file = tmp_path / f"{kubectl.namespace}.yaml"
         file.write_text(yaml.safe_dump(values))
         command = [
             "upgrade",
             "--install",
             "release",
             str(chart),
-            f"--namespace={namespace}",
+            f"--namespace={kubectl.namespace}",
             f"--values={file}",
         ]
         helm(bare.kubeconfig, *command, "--timeout=120s", *(options or ["--wait"]))
         return kubectl
 
     yield install
-    for namespace in installed:
-        helm(
-            bare.kubeconfig,
-            "uninstall",
-            "release",
-            f"--namespace={namespace}",
-            "--ignore-not-found",
-            "--wait",
-        )
+    for kubectl in installed.values():
+        uninstall(kubectl)
 
 
-def helm_test(cluster: Cluster, namespace: str, *options: str) -> str:
+def uninstall(kubectl: Kubectl) -> None:
+    """Removes the release, where it is still there, and waits until its objects are gone."""
+    command = ["uninstall", "release", f"--namespace={kubectl.namespace}", "--ignore-not-found", "--wait"]
+    helm(kubectl.kubeconfig, *command)
+
+
+def helm_test(kubectl: Kubectl, *options: str) -> str:
     """What `helm test` prints, the pod's lines included; these go to standard error."""
     command = [
         tools.path("helm"),
         "--kubeconfig",
-        cluster.kubeconfig,
+        kubectl.kubeconfig,
         "test",
         "release",
         "--namespace",
-        namespace,
+        kubectl.namespace,
     ]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
@@ -129,33 +137,30 @@ def newer_chart(tmp_path: Path) -> Path:
 
 
 class TestClusterWide:
-    def test_a_release_brings_its_models_and_helm_test_asks_them(self, install: Release, bare: Cluster):
-        kubectl = install("platform", {"models": {"telco": small()}})
+    def test_a_release_brings_its_models_and_helm_test_asks_them(self, install: Release):
+        kubectl = install({"models": {"telco": small()}})
         wait_ready(kubectl, "telco")
-        said = helm_test(bare, "platform")
+        said = helm_test(kubectl)
         assert "operator: ready" in said
         assert "telco: version 1 answers" in said
         assert kubectl.get("pod", "release-churn-operator-test") is None
 
-    def test_helm_test_of_a_release_without_models_looks_at_the_operator(
-        self, install: Release, bare: Cluster
-    ):
-        install("platform", {})
-        assert "operator: ready" in helm_test(bare, "platform")
+    def test_helm_test_of_a_release_without_models_looks_at_the_operator(self, install: Release):
+        assert "operator: ready" in helm_test(install({}))
 
-    def test_helm_test_fails_where_a_model_does_not_answer(self, install: Release, bare: Cluster):
-        install("platform", {"models": {"telco": small(suspend=True)}}, "--wait=hookOnly")
+    def test_helm_test_fails_where_a_model_does_not_answer(self, install: Release):
+        kubectl = install({"models": {"telco": small(suspend=True)}}, "--wait=hookOnly")
         with pytest.raises(HelmError, match="release-churn-operator-test"):
-            helm_test(bare, "platform", "--timeout=10s")
+            helm_test(kubectl, "--timeout=10s")
 
     def test_an_upgrade_changes_the_crd_and_restarts_no_model(
         self, install: Release, admin: Kubectl, newer_chart: Path
     ):
-        kubectl = install("platform", {"models": {"telco": small()}})
+        kubectl = install({"models": {"telco": small()}})
         wait_ready(kubectl, "telco")
         serving = {pod["metadata"]["uid"] for pod in kubectl.list("pods", "churnops.io/model=telco")}
 
-        install("platform", {"models": {"telco": small()}}, chart=newer_chart)
+        install({"models": {"telco": small()}}, into=kubectl, chart=newer_chart)
 
         assert "note" in schema_of_spec(admin.get("crd", "churnmodels.churnops.io") or {})
         assert "New in this version." in admin.run("explain", "churnmodel.spec.note")
@@ -165,20 +170,20 @@ class TestClusterWide:
             kubectl.get(kind, hook) for kind in ("job", "configmap", "serviceaccount", "clusterrole")
         )
 
-        install("platform", {"models": {"telco": small()}})
+        install({"models": {"telco": small()}}, into=kubectl)
         assert "note" not in schema_of_spec(admin.get("crd", "churnmodels.churnops.io") or {})
 
     def test_removal_keeps_the_crd_and_the_models_of_others(
-        self, install: Release, bare: Cluster, admin: Kubectl, new_namespace: Callable[[str], Kubectl]
+        self, install: Release, admin: Kubectl, new_namespace: Callable[[str], Kubectl]
     ):
-        install("platform", {"models": {"telco": small()}})
+        platform = install({"models": {"telco": small()}})
         team = new_namespace("team")
         team.apply(churn_model("telco", MODEL))
         wait_ready(team, "telco")
 
-        helm(bare.kubeconfig, "uninstall", "release", "--namespace=platform", "--wait")
+        uninstall(platform)
 
-        assert admin.within("platform").list("churnmodels") == []
+        assert platform.list("churnmodels") == []
         assert [model["metadata"]["name"] for model in team.list("churnmodels")] == ["telco"]
         assert team.list("pods", "churnops.io/model=telco")
         leftovers = admin.run(
@@ -186,30 +191,28 @@ class TestClusterWide:
         )
         assert leftovers == ""
 
-    def test_a_later_installation_meets_no_conflict_over_the_crd(
-        self, install: Release, bare: Cluster, newer_chart: Path
-    ):
-        install("platform", {})
-        install("platform", {})
-        helm(bare.kubeconfig, "uninstall", "release", "--namespace=platform", "--wait")
-        install("platform", {}, chart=newer_chart)
-        install("platform", {})
+    def test_a_later_installation_meets_no_conflict_over_the_crd(self, install: Release, newer_chart: Path):
+        kubectl = install({})
+        install({}, into=kubectl)
+        uninstall(kubectl)
+        install({}, into=kubectl, chart=newer_chart)
+        install({}, into=kubectl)
 
 
 class TestNamespaced:
     VALUES: Object = {"namespaced": True, "models": {"telco": small()}}  # noqa: RUF012
 
-    def test_two_releases_serve_side_by_side(self, install: Release, bare: Cluster):
-        for namespace in ("one", "two"):
-            wait_ready(install(namespace, self.VALUES), "telco")
-        for namespace in ("one", "two"):
-            assert "telco: version 1 answers" in helm_test(bare, namespace)
+    def test_two_releases_serve_side_by_side(self, install: Release):
+        releases = [install(self.VALUES), install(self.VALUES)]
+        for kubectl in releases:
+            wait_ready(kubectl, "telco")
+            assert "telco: version 1 answers" in helm_test(kubectl)
 
     def test_the_second_can_be_installed_by_someone_without_cluster_rights(
         self, install: Release, new_namespace: Callable[[str], Kubectl]
     ):
-        install("one", self.VALUES)
-        tenant = new_namespace("two")
+        install(self.VALUES)
+        tenant = new_namespace("tenant")
         binding = {"kind": "ClusterRole", "name": "admin", "apiGroup": "rbac.authorization.k8s.io"}
         user = {"kind": "User", "name": "tenant", "apiGroup": "rbac.authorization.k8s.io"}
         rights = {
@@ -231,11 +234,11 @@ class TestNamespaced:
                     "subjects": [user],
                 }
             )
-        install("two", self.VALUES, "--skip-crds", "--kube-as-user=tenant", "--wait")
+        install(self.VALUES, "--skip-crds", "--kube-as-user=tenant", "--wait", into=tenant)
         wait_ready(tenant, "telco")
 
     def test_other_namespaces_are_left_alone(self, install: Release, new_namespace: Callable[[str], Kubectl]):
-        served = install("one", {"namespaced": True})
+        served = install({"namespaced": True})
         elsewhere = new_namespace("elsewhere")
         elsewhere.apply(churn_model("telco", MODEL))
         served.apply(churn_model("telco", MODEL))
@@ -245,7 +248,7 @@ class TestNamespaced:
         assert elsewhere.list("deployments") == []
 
     def test_no_cluster_role_is_made(self, install: Release, admin: Kubectl):
-        install("one", {"namespaced": True})
+        install({"namespaced": True})
         assert admin.run("get", "clusterrole", "-o=name", "-l=app.kubernetes.io/instance=release") == ""
 
 
@@ -272,4 +275,4 @@ def test_without_helm_the_manifest_and_every_sample_work_as_they_stand(
             "--selector=app.kubernetes.io/instance=churn-operator",
             "--all-namespaces=false",
         )
-        admin.delete("namespace", "churn-operator")
+        admin.delete("namespace", "churn-operator", wait=False)
