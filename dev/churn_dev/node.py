@@ -12,7 +12,7 @@ from churn_dev.network import inside
 from churn_dev.node_config import socket
 from churn_dev.parts import Part
 
-_NAMESPACES = [
+_UNSHARE = [
     "unshare",
     "--mount",
     "--pid",
@@ -30,16 +30,7 @@ _INIT = "mount -t tmpfs node /run && while :; do sleep 86400 & wait $!; done"
 def parts(layout: Layout, node: str) -> dict[str, Part]:
     """The parts by name, in the order in which they start; the first holds the namespaces and ends all."""
     directory = layout.node_directory(node)
-    unshare = (
-        "unshare",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "--propagation=private",
-    )
-    holder = Part(node, inside(layout, node, *unshare, "bash", "-c", _INIT), layout.directory)
+    holder = Part(node, inside(layout, node, *_UNSHARE, "bash", "-c", _INIT), layout.directory)
     kubelet = (
         str(tools.path("kubelet")),
         f"--config={directory}/kubelet.yaml",

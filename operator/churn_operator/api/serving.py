@@ -15,6 +15,12 @@ from churn_operator.api.schema import (
     rules,
 )
 
+
+def _keys_match(message: str) -> tuple[str, str]:
+    """CEL rule of a map whose keys are qualified names, with what it says where one is not."""
+    return f"self.all(k, k.matches('{QUALIFIED_NAME}'))", message
+
+
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_NAME)]
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 Resources = Annotated[
@@ -22,9 +28,8 @@ Resources = Annotated[
     Field(
         max_length=8,
         json_schema_extra=rules(
-            (
-                f"self.all(k, k.matches('{QUALIFIED_NAME}'))",
-                "name resources as Kubernetes does: cpu, memory, ephemeral-storage or vendor/resource",
+            _keys_match(
+                "name resources as Kubernetes does: cpu, memory, ephemeral-storage or vendor/resource"
             )
         ),
     ),
@@ -149,10 +154,7 @@ class Serving(ApiModel):
             Field(
                 max_length=16,
                 json_schema_extra=rules(
-                    (
-                        f"self.all(k, k.matches('{QUALIFIED_NAME}'))",
-                        "nodeSelector keys must be label keys: [prefix/]name",
-                    )
+                    _keys_match("nodeSelector keys must be label keys: [prefix/]name"),
                 ),
             ),
         ]
@@ -169,10 +171,7 @@ class Serving(ApiModel):
             Field(
                 max_length=16,
                 json_schema_extra=rules(
-                    (
-                        f"self.all(k, k.matches('{QUALIFIED_NAME}'))",
-                        "podLabels keys must be label keys: [prefix/]name",
-                    ),
+                    _keys_match("podLabels keys must be label keys: [prefix/]name"),
                     (
                         f"self.all(k, !k.startsWith('{RESERVED_PREFIX}') && !(k in {list(RESERVED_LABELS)}))",
                         RESERVED_MESSAGE,
