@@ -57,7 +57,21 @@ class Settings(Struct, frozen=True, kw_only=True):
     batch_rows: Annotated[Count, _says("Rows scored in one call at most, when requests come together.")] = (
         2048
     )
-    receive_seconds: Annotated[Seconds, _says("Time a client has to send a body; then 408.")] = 15.0
+    # As much as nginx takes; Node takes half.
+    max_head_bytes: Annotated[Count, _says("A larger request line and headers are answered 431.")] = 32 << 10
+    # A tenth of a second's work on one core.
+    max_concurrent: Annotated[
+        Count, _says("Requests being answered at once; more get 503 and Retry-After. Probes always pass.")
+    ] = 2048
+    max_connections: Annotated[Count, _says("Connections to a port; more are closed unanswered.")] = 8192
+    max_pending_bytes: Annotated[
+        Count, _says("Bytes of unfinished bodies, of all clients together; more get 503 and Retry-After.")
+    ] = 64 << 20
+    receive_seconds: Annotated[
+        Seconds,
+        _says("Time to send a request, and a second more for each 64 KiB that came of its body; then 408."),
+    ] = 15.0
+    predict_seconds: Annotated[Seconds, _says("A request without an answer by then gets 504.")] = 30.0
     # Longer than load balancers keep theirs, so that they close first and no request meets a closing
     # connection.
     keep_alive_seconds: Annotated[Seconds, _says("How long an idle connection is kept.")] = 75.0

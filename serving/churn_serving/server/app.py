@@ -15,6 +15,7 @@ from churn_serving.logs import log
 from churn_serving.server import probes, scoring
 from churn_serving.server.http import (
     ClientGoneError,
+    Pending,
     Receive,
     Reply,
     RequestError,
@@ -23,6 +24,7 @@ from churn_serving.server.http import (
     check_json,
     collect_reply,
     error_reply,
+    overloaded,
     plain_error_reply,
     read_body,
     send_reply,
@@ -81,6 +83,8 @@ class TrafficApp:
             ),
         }
         self._pages: Any = None
+        self._pending = Pending(serving.settings.max_pending_bytes)
+        self._answering = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
@@ -92,7 +96,7 @@ class TrafficApp:
                 check_json(scope["headers"])
                 body = await self._read(scope, receive)
                 received = len(body)
-                reply = await route.hot(self._serving, body)
+                reply = await self._answer(route.hot, body)
             elif route.page is not None or route.hot is not None:
                 reply = self._probe(scope, route)
             else:
@@ -103,6 +107,8 @@ class TrafficApp:
             reply = route.to_error(error)
         except ClientGoneError:
             return
+        except asyncio.CancelledError:  # by a deadline: the answer's, or the process's
+            reply = route.to_error(self._too_late())
         except Exception as error:  # noqa: BLE001 (the last resort: whatever it is, the client gets our shape)
             reply = route.to_error(self._unexpected(error))
         # In a drain the client is told not to come back on this connection: it goes to another pod.
@@ -110,10 +116,16 @@ class TrafficApp:
         self._count(scope, route, reply, perf_counter() - started, received)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        settings = self._serving.settings
-        return await read_body(
-            scope, receive, max_bytes=settings.max_body_bytes, seconds=settings.receive_seconds
-        )
+        return await read_body(scope, receive, self._pending, max_bytes=self._serving.settings.max_body_bytes)
+
+    async def _answer(self, hot: Hot, body: bytes) -> Reply:
+        if self._answering >= self._serving.settings.max_concurrent:
+            raise overloaded("more requests than this server answers at once")
+        self._answering += 1
+        try:
+            return await hot(self._serving, body)
+        finally:
+            self._answering -= 1
 
     def _probe(self, scope: Scope, route: Route) -> Reply:
         if route.page is None or scope["method"] not in route.methods:
@@ -133,6 +145,14 @@ class TrafficApp:
         if reply.status == HTTPStatus.METHOD_NOT_ALLOWED:
             raise _not_allowed(", ".join(value.decode() for name, value in reply.headers if name == b"allow"))
         return reply, scope["route"].path
+
+    def _too_late(self) -> RequestError:
+        code = "draining" if self._serving.draining else "predict_timeout"
+        self._serving.metrics.errors[code] += 1
+        if self._serving.draining:
+            return RequestError(503, code, "this server is shutting down", headers=((b"retry-after", b"1"),))
+        seconds = self._serving.settings.predict_seconds
+        return RequestError(504, code, f"there was no answer within {seconds:g} seconds; send fewer records")
 
     def _unexpected(self, error: Exception) -> RequestError:
         self._serving.metrics.errors["internal"] += 1

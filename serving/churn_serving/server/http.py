@@ -1,8 +1,6 @@
 """Bytes in and out of ASGI: bodies with a cap and a deadline, replies, and the one shape of an error."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from types import coroutine
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -52,6 +50,23 @@ class RequestError(Exception):
         self.details, self.headers = details, headers
 
 
+class Pending:
+    """Bytes of bodies that are still arriving, of all connections together.
+
+    Large bodies that trickle in side by side would fill the memory, each of them within its own limit.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.bytes = 0
+        self._max = max_bytes
+
+    def add(self, count: int) -> None:
+        """Raises: RequestError: 503, they would be too many."""
+        self.bytes += count
+        if self.bytes > self._max:
+            raise overloaded("too many large requests arrive at once")
+
+
 class ClientGoneError(Exception):
     """The client closed the connection before its request was whole."""
 
@@ -95,74 +110,56 @@ def check_json(headers: Sequence[Header]) -> None:
         )
 
 
-async def read_body(scope: Scope, receive: Receive, *, max_bytes: int, seconds: float) -> bytes:
+async def read_body(scope: Scope, receive: Receive, pending: Pending, *, max_bytes: int) -> bytes:
     """The whole body; never more than `max_bytes` of it in memory.
 
     Raises:
-        RequestError: 413 where it is larger, 408 where it takes longer than `seconds`.
+        RequestError: 413 where it is larger, 408 where it takes too long, 503 where too many arrive at once.
         ClientGoneError: The rest will not come.
     """
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value[:19]) > max_bytes:
             raise _too_large(max_bytes)
-    # Nearly every body is here with its headers, and a deadline costs more than scoring a record does: it is
-    # set only where there is something to wait for.
-    first: Any = receive()
+    # Nearly every body is here with its headers.
+    body, more = await receive_part(scope, receive)
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return await _receive_rest(body, scope, receive, pending, max_bytes) if more else body
+
+
+async def receive_part(scope: Scope, receive: Receive) -> tuple[bytes, bool]:
+    """The next part of the body, maybe empty, and whether there are more.
+
+    Raises:
+        RequestError: What its connection found wrong meanwhile: it is too slow, or no HTTP.
+        ClientGoneError: The rest will not come.
+    """
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ClientGoneError
+    more: bool = message["more_body"]
+    if more and (refusal := scope.get("state", {}).get("refusal")):
+        raise refusal
+    return message["body"], more
+
+
+async def _receive_rest(
+    first: bytes, scope: Scope, receive: Receive, pending: Pending, max_bytes: int
+) -> bytes:
+    parts = [first]
+    size, more = len(first), True
     try:
-        waits_for = first.send(None)
-    except StopIteration as received:
-        message = received.value
-        if (
-            message["type"] == "http.request"
-            and not message["more_body"]
-            and len(message["body"]) <= max_bytes
-        ):
-            return message["body"]  # type: ignore[no-any-return]
-        first = _already(message)
-    else:
-        first = _resume(first, waits_for)
-    try:
-        async with asyncio.timeout(seconds):
-            return await _receive_all(first, receive, max_bytes)
-    except TimeoutError:
-        text = f"the body was not received within {seconds:g} seconds"
-        raise RequestError(408, "request_timeout", text, headers=((b"connection", b"close"),)) from None
-
-
-async def _already(message: dict[str, Any]) -> dict[str, Any]:
-    return message
-
-
-@coroutine
-def _resume(started: Any, waits_for: Any) -> Generator[Any, Any, dict[str, Any]]:
-    """The rest of a coroutine that was begun by hand and waits for `waits_for`."""
-    try:
-        while True:
-            try:
-                yield waits_for
-            except BaseException as error:  # noqa: BLE001 (a deadline or the loop's end: the coroutine's to see)
-                waits_for = started.throw(error)
-            else:
-                waits_for = started.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-
-
-async def _receive_all(first: Awaitable[dict[str, Any]], receive: Receive, max_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    message = await first
-    while True:
-        if message["type"] != "http.request":
-            raise ClientGoneError
-        body: bytes = message["body"]
-        size += len(body)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        if not message["more_body"]:
-            return b"".join([*parts, body]) if parts else body
-        parts.append(body)
-        message = await receive()
+        pending.add(size)
+        while more:
+            part, more = await receive_part(scope, receive)
+            parts.append(part)
+            size += len(part)
+            pending.add(len(part))
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+        return b"".join(parts)
+    finally:
+        pending.bytes -= size
 
 
 async def send_reply(send: Send, reply: Reply, *, close: bool) -> None:
@@ -197,6 +194,11 @@ async def collect_reply(app: App, scope: Scope) -> Reply:
     headers.pop(b"content-length", None)
     content_type = headers.pop(b"content-type", JSON)
     return Reply(started["status"], b"".join(parts), content_type, tuple(headers.items()))
+
+
+def overloaded(message: str) -> RequestError:
+    """503, with the time after which to come again."""
+    return RequestError(503, "overloaded", message, headers=((b"retry-after", b"1"),))
 
 
 def _too_large(max_bytes: int) -> RequestError:

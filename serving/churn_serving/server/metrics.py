@@ -146,6 +146,11 @@ class Metrics:
         if len(samples) >= _FOLD:
             self.fold()
 
+    def refuse(self, code: str, status: int, sent: int) -> None:
+        """Count what was answered before it was a request."""
+        self.errors[code] += 1
+        self.observe_request("unmatched", "OTHER", status, seconds=0.0, received=0, sent=sent)
+
     def fold(self) -> None:
         """Count what was answered and scored since the last time."""
         answered, self._answered = self._answered, {}

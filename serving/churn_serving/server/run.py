@@ -4,9 +4,11 @@ import asyncio
 import gc
 import math
 import os
+import resource
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from churn_serving.routing import (
     read_serving_file,
 )
 from churn_serving.server.app import TrafficApp
+from churn_serving.server.connection import Connection
+from churn_serving.server.deadlines import watch
 from churn_serving.server.follow import Stamp, follow, stamp_of
 from churn_serving.server.metrics import Metrics
 from churn_serving.server.probes import ProbeApp
@@ -36,6 +40,8 @@ from churn_serving.termination import write_termination_message
 _BACKLOG = 2048
 # Looking for cycles every 700 objects takes a twentieth of the CPU under load.
 _COLLECT_EVERY = 50_000
+# Of the metrics port, the bundles and the libraries.
+_OTHER_FILES = 512
 
 
 def serve(settings: Settings) -> int:
@@ -82,9 +88,13 @@ async def _run(
     serving: Serving, models: dict[str, Model], seen: Stamp | None, listeners: list[socket.socket]
 ) -> None:
     settings = serving.settings
-    traffic, probes = _server(TrafficApp(serving), settings), _server(ProbeApp(serving), settings)
+    traffic, probes = _server(TrafficApp(serving), serving), _server(ProbeApp(serving), serving)
     _drain_on_signals(serving, traffic)
-    tasks = [asyncio.create_task(probes._serve([listeners[1]]))]  # noqa: SLF001 (serve() would take the signals)
+    _allow_files(settings.max_connections)
+    tasks = [
+        asyncio.create_task(probes._serve([listeners[1]])),  # noqa: SLF001 (serve() would take the signals)
+        asyncio.create_task(watch((traffic, probes), settings)),
+    ]
     if settings.config is not None:
         tasks.append(asyncio.create_task(follow(serving, settings.config, models, seen)))
     gc.collect()
@@ -100,11 +110,13 @@ async def _run(
     log.info("stopped")
 
 
-def _server(app: Any, settings: Settings) -> uvicorn.Server:
+def _server(app: Any, serving: Serving) -> uvicorn.Server:
+    settings = serving.settings
+    connection: Any = partial(Connection, serving)
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=connection,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -112,10 +124,18 @@ def _server(app: Any, settings: Settings) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
         timeout_graceful_shutdown=math.floor(settings.deadline_seconds - settings.drain_seconds),
     )
     return uvicorn.Server(config)
+
+
+def _allow_files(connections: int) -> None:
+    """A container's usual 1024 open files are fewer than its connections may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _drain_on_signals(serving: Serving, traffic: uvicorn.Server) -> None:

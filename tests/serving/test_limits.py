@@ -1,0 +1,174 @@
+"""Each limit of the server, its status and its deadline, on a server whose limits are small."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from .asgi import JSON, Process, served
+from .conftest import SAMPLE
+from .wire import Wire, ask, request, wire
+
+RECORD = json.loads((SAMPLE / "golden.jsonl").read_text().splitlines()[0])["record"]
+BODY = json.dumps({"records": [RECORD]}).encode()
+LIMITS = {
+    "CHURN_MAX_HEAD_BYTES": "4096",
+    "CHURN_MAX_BODY_BYTES": "300000",
+    "CHURN_MAX_PENDING_BYTES": "400000",
+    "CHURN_MAX_CONNECTIONS": "20",
+    "CHURN_RECEIVE_SECONDS": "0.4",
+    "CHURN_KEEP_ALIVE_SECONDS": "0.8",
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Process]:
+    with served("--model", SAMPLE, environment=LIMITS) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def port(server: Process) -> int:
+    return int(server.ready["port"])
+
+
+def counted(server: Process, line: str) -> float:
+    text = httpx.get(f"{server.metrics_url}/metrics").text
+    return float(next((row.split()[-1] for row in text.splitlines() if row.startswith(line)), 0))
+
+
+def test_a_head_above_its_limit_is_431_and_counted(server: Process, port: int):
+    before = counted(server, 'model_errors_total{code="head_too_large"}')
+    answer = ask(port, request(BODY, X_Large="a" * 5000))
+    assert (answer.status, answer.code) == (431, "head_too_large")
+    assert answer.headers["connection"] == "close"
+    assert counted(server, 'model_errors_total{code="head_too_large"}') == before + 1
+
+
+def test_a_head_below_its_limit_before_a_large_body_is_read(port: int):
+    body = json.dumps({"records": [RECORD] * 300}).encode()
+    assert len(body) > 65536
+    with wire(port) as kept:
+        for _ in range(3):
+            kept.send(request(body, X_Large="a" * 3500))
+            assert kept.hear().status == 200
+
+
+def send_again(slow: Wire, data: bytes, *, pause: float) -> None:
+    for _ in range(2000):
+        slow.send(data)
+        time.sleep(pause)
+
+
+def test_a_head_without_an_end_is_refused_while_it_comes(port: int):
+    with wire(port) as flood:
+        flood.send(b"POST /predict HTTP/1.1\r\nHost: x\r\nX-Endless: ")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_again(flood, b"a" * 60_000, pause=0)
+
+
+def test_a_head_that_does_not_end_is_408_at_its_deadline(port: int):
+    with wire(port) as slow:
+        slow.send(b"POST /predict HTTP/1.1\r\nHost: x\r\n")
+        answer = slow.hear()
+        assert (answer.status, answer.code) == (408, "request_timeout")
+        assert slow.closed()
+
+
+def test_a_drip_of_header_bytes_does_not_move_the_deadline(port: int):
+    with wire(port) as slow:
+        slow.send(b"POST /predict HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_again(slow, b"a", pause=0.05)
+
+
+def test_a_drip_of_body_bytes_does_not_move_the_deadline(port: int):
+    with wire(port) as slow:
+        slow.send(request(Content_Length=5000))
+        slow.socket.settimeout(0.05)
+        for _ in range(400):
+            try:
+                slow.send(b" ")
+                answer = slow.hear()
+                break
+            except TimeoutError:
+                continue
+        assert (answer.status, answer.code, answer.headers["connection"]) == (408, "request_timeout", "close")
+
+
+def test_the_rest_of_a_refused_body_has_a_deadline_too(port: int):
+    with wire(port) as slow:
+        slow.send(request(Content_Length=10**9))
+        assert slow.hear().status == 413
+        assert slow.closed()
+
+
+@pytest.mark.parametrize("which", ["port", "metrics_port"])
+def test_a_silent_connection_is_closed(server: Process, which: str):
+    with wire(server.ready[which]) as silent:
+        assert silent.closed()
+
+
+def test_an_idle_connection_is_kept_longer_than_a_request_may_take_and_then_closed(port: int):
+    with wire(port) as idle:
+        idle.send(request(BODY))
+        assert idle.hear().status == 200
+        time.sleep(0.5)
+        idle.send(request(BODY))
+        assert idle.hear().status == 200
+        assert idle.closed()
+
+
+def test_bodies_that_arrive_side_by_side_are_bounded_together(server: Process, port: int):
+    unfinished = request(b" " * 250_000, Content_Length=280_000)
+    with wire(port) as first, wire(port) as second:
+        first.send(unfinished)
+        second.send(unfinished)
+        answer = second.hear()
+        assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "overloaded", "1")
+        assert first.hear().status == 408
+    assert ask(port, request(b" " * 250_000)).status == 400, "what was given up is not counted for ever"
+
+
+def test_connections_beyond_the_limit_are_closed_and_those_below_it_served(server: Process, port: int):
+    opened = [wire(port) for _ in range(40)]
+    wires = [each.__enter__() for each in opened]
+    try:
+        for each in wires[:5]:
+            each.send(request(BODY))
+        assert [each.hear().status for each in wires[:5]] == [200] * 5
+        assert all(each.closed() for each in wires[25:])
+        assert httpx.get(f"{server.metrics_url}/readyz").status_code == 200
+    finally:
+        for each in wires:
+            each.socket.close()
+
+
+def test_more_requests_at_once_than_allowed_are_503_and_probes_are_not():
+    with served("--model", SAMPLE, environment={"CHURN_MAX_CONCURRENT": "1"}) as server:
+        port = server.ready["port"]
+        with wire(port) as large, wire(port) as other, wire(port) as probe:
+            rows = json.dumps({"records": [RECORD] * 10_000}).encode()
+            large.send(request(rows))
+            refused = 0
+            while not refused:  # as long as the large one is scored
+                other.send(request(BODY))
+                answer = other.hear()
+                assert answer.status in {200, 503}
+                refused = answer.status == 503
+            assert (answer.code, answer.headers["retry-after"]) == ("overloaded", "1")
+            probe.send(request(method="GET", path="/readyz"))
+            assert probe.hear("GET").status == 200
+            assert large.hear().status == 200
+            other.send(request(BODY))
+            assert other.hear().status == 200
+
+
+def test_an_answer_that_takes_too_long_is_504_and_the_server_goes_on():
+    with served("--model", SAMPLE, environment={"CHURN_PREDICT_SECONDS": "0.01"}) as server:
+        rows = json.dumps({"records": [RECORD] * 10_000, "explain": False}).encode()
+        answer = ask(server.ready["port"], request(rows))
+        assert (answer.status, answer.code) == (504, "predict_timeout")
+        assert httpx.post(f"{server.url}/predict", content=BODY, headers=JSON).status_code == 200

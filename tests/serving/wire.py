@@ -1,0 +1,73 @@
+"""Bytes to a server and its answers, without a client library that would mend or refuse them."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPResponse
+from typing import Any, NamedTuple
+
+
+class Heard(NamedTuple):
+    """One answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        return json.loads(self.body)["error"]["code"]  # type: ignore[no-any-return]
+
+
+class Wire:
+    """One connection."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.socket = opened
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def hear(self, method: str = "POST") -> Heard:
+        """The next answer."""
+        answer = HTTPResponse(self.socket, method=method)
+        answer.begin()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return Heard(answer.status, headers, answer.read())
+
+    def closed(self) -> bool:
+        """Whether the server closes it; waits for that as long as the socket's deadline allows."""
+        try:
+            while self.socket.recv(65536):
+                pass
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+        return True
+
+
+@contextmanager
+def wire(port: int, *, seconds: float = 20) -> Iterator[Wire]:
+    """A connection to a port of the loopback; nothing on it is waited for longer than `seconds`."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as opened:
+        yield Wire(opened)
+
+
+def request(
+    body: bytes = b"", *, method: str = "POST", path: str = "/predict", host: bool = True, **headers: Any
+) -> bytes:
+    """A request's bytes; a header's name has `_` for `-`, and a value of None leaves it out."""
+    given = {"Content_Type": "application/json", "Content_Length": len(body), **headers}
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in given.items() if value is not None]
+    if host:
+        lines.insert(0, "Host: x")
+    return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "\r\n"]).encode("latin-1") + body
+
+
+def ask(port: int, data: bytes, *, method: str = "POST") -> Heard:
+    """One answer on a connection of its own."""
+    with wire(port) as opened:
+        opened.send(data)
+        return opened.hear(method)
