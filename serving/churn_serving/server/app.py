@@ -6,10 +6,11 @@ Scoring and probes are answered here; everything else is FastAPI's (`pages`).
 import asyncio
 import importlib
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Coroutine, Mapping
+from functools import partial
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from churn_serving.logs import log
 from churn_serving.server import probes, scoring
@@ -23,35 +24,15 @@ from churn_serving.server.http import (
     Send,
     check_json,
     collect_reply,
-    error_reply,
     overloaded,
     plain_error_reply,
     read_body,
     send_reply,
 )
+from churn_serving.server.inflate import encoding_of, inflate
+from churn_serving.server.oip import http as oip
+from churn_serving.server.routes import Body, Route
 from churn_serving.server.state import Serving
-
-Page = Callable[[Serving], Reply]
-Hot = Callable[[Serving, bytes], Awaitable[Reply]]
-
-
-class Route(NamedTuple):
-    """What answers a path. Either `page` (GET, HEAD) or `hot` (POST).
-
-    Attributes:
-        template: The path as metrics name it.
-        to_error: The shape of this route's errors.
-    """
-
-    template: str
-    page: Page | None = None
-    hot: Hot | None = None
-    to_error: Callable[[RequestError], Reply] = error_reply
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        return ("POST",) if self.hot else ("GET", "HEAD")
-
 
 _FIXED: Mapping[str, Route] = {
     route.template: route
@@ -89,15 +70,17 @@ class TrafficApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         path: str = scope["path"]
-        route = self._routes.get(path) or (_OTHER_V1 if path.startswith("/v1/") else _OTHER)
+        route = self._routes.get(path) or _find(path)
         received = 0
         try:
             if route.hot is not None and scope["method"] == "POST":
                 check_json(scope["headers"])
-                body = await self._read(scope, receive)
-                received = len(body)
-                reply = await self._answer(route.hot, body)
-            elif route.page is not None or route.hot is not None:
+                body, received = await self._read(scope, receive)
+                reply = await self._answer(route.hot(self._serving, body))
+            elif route.post is not None and scope["method"] == "POST":
+                body, received = await self._read(scope, receive)
+                reply = await self._answer(route.post(self._serving, Body(body, scope["headers"])))
+            elif route.page or route.hot or route.post:
                 reply = self._probe(scope, route)
             else:
                 reply, template = await self._page(scope)
@@ -115,15 +98,22 @@ class TrafficApp:
         await send_reply(send, reply, close=self._serving.draining)
         self._count(scope, route, reply, perf_counter() - started, received)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        return await read_body(scope, receive, self._pending, max_bytes=self._serving.settings.max_body_bytes)
+    async def _read(self, scope: Scope, receive: Receive) -> tuple[bytes, int]:
+        """The body, unpacked, and how many bytes were sent."""
+        encoding, max_bytes = encoding_of(scope["headers"]), self._serving.settings.max_body_bytes
+        body = await read_body(scope, receive, self._pending, max_bytes=max_bytes)
+        if not encoding:
+            return body, len(body)
+        unpacked = await self._serving.aside(partial(inflate, body, encoding, max_bytes=max_bytes))
+        return unpacked, len(body)
 
-    async def _answer(self, hot: Hot, body: bytes) -> Reply:
+    async def _answer(self, answering: Coroutine[Any, Any, Reply]) -> Reply:
         if self._answering >= self._serving.settings.max_concurrent:
+            answering.close()
             raise overloaded("more requests than this server answers at once")
         self._answering += 1
         try:
-            return await hot(self._serving, body)
+            return await answering
         finally:
             self._answering -= 1
 
@@ -171,6 +161,12 @@ class TrafficApp:
             log.info(
                 "request", route=route.template, method=method, status=reply.status, seconds=round(seconds, 6)
             )
+
+
+def _find(path: str) -> Route:
+    if path == "/v2" or path.startswith("/v2/"):
+        return oip.find(path)
+    return _OTHER_V1 if path.startswith("/v1/") else _OTHER
 
 
 def _not_allowed(allowed: str) -> RequestError:

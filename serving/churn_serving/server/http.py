@@ -87,27 +87,21 @@ def plain_error_reply(error: RequestError) -> Reply:
 
 
 def check_json(headers: Sequence[Header]) -> None:
-    """Refuse bodies that do not say they are JSON: what a form or a compressed body means is not guessed.
+    """Refuse bodies that do not say they are JSON: what a form means is not guessed.
 
     Raises:
         RequestError: 415.
     """
-    content_type = encoding = b""
+    content_type = b""
     for name, value in headers:
         if name == b"content-type":
             content_type = value
-        elif name == b"content-encoding":
-            encoding = value
     if content_type != JSON:
         media, _, parameters = content_type.lower().partition(b";")
         charset = parameters.strip().replace(b'"', b"").removeprefix(b"charset=")
         if media.strip() != JSON or charset not in {b"", b"utf-8", b"utf8"}:
             message = "send JSON in UTF-8, with the header Content-Type: application/json"
             raise RequestError(415, "unsupported_media_type", message)
-    if encoding not in {b"", b"identity"}:
-        raise RequestError(
-            415, "unsupported_encoding", "send the body uncompressed, without Content-Encoding"
-        )
 
 
 async def read_body(scope: Scope, receive: Receive, pending: Pending, *, max_bytes: int) -> bytes:

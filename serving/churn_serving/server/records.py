@@ -39,7 +39,7 @@ def decode_records(body: bytes, key: str, *, max_records: int) -> Asked:
     except msgspec.ValidationError:
         raise RequestError(422, "number_out_of_range", "a number is too large for a 64-bit float") from None
     except (ValueError, RecursionError) as error:
-        raise RequestError(400, "malformed_json", _malformed(error)) from None
+        raise RequestError(400, "malformed_json", malformed(error)) from None
     if not isinstance(decoded, dict) or key not in decoded or (len(decoded) > 1 and not _explains(decoded)):
         message = f'expected a JSON object: {{"{key}": [{{column: value, …}}, …]}}, with "explain" or without'
         raise RequestError(422, "invalid_request", message)
@@ -49,7 +49,8 @@ def decode_records(body: bytes, key: str, *, max_records: int) -> Asked:
     if len(records) > max_records:
         message = f"{len(records)} records in one request; at most {max_records} are allowed"
         raise RequestError(413, "too_many_records", message)
-    _refuse_duplicate_keys(body, records, len(decoded))
+    keys = sum(len(record) for record in records if isinstance(record, dict))
+    refuse_duplicate_keys(body, len(decoded) + keys)
     return Asked(records, decoded.get("explain", False))
 
 
@@ -63,20 +64,24 @@ def _explains(decoded: dict[str, Any]) -> bool:
     raise RequestError(422, "invalid_request", message)
 
 
-def _malformed(error: Exception) -> str:
+def malformed(error: Exception) -> str:
+    """What the decoder did not like, for the client."""
     if isinstance(error, RecursionError):
         return "the body is nested too deeply"
     # The decoder's message names a position, never a value.
     return str(error) if isinstance(error, msgspec.DecodeError) else "the body is not UTF-8"
 
 
-def _refuse_duplicate_keys(body: bytes, records: list[Any], keys: int) -> None:
+def refuse_duplicate_keys(body: bytes, keys: int) -> None:
     """A key that stands twice would silently lose one of its values.
 
-    Every key has its colon: as many colons as keys means that none stands twice. More may also lie in texts
-    or in nested values, so only then is the body read again, by a slower parser that shows the pairs.
+    Every key has its colon: as many colons as the `keys` that were read means that none stands twice. More
+    may also lie in texts or in nested values, so only then is the body read again, by a slower parser that
+    shows the pairs.
+
+    Raises:
+        RequestError: 400.
     """
-    keys += sum(len(record) for record in records if isinstance(record, dict))
     if body.count(b":") == keys:
         return
     try:

@@ -117,7 +117,7 @@ async def _score_body(
     else:
         scored = await batcher.score_aside(rows.packed, serving.worker)
     if not all(map(isfinite, scored)):
-        raise _unscorable(scored)
+        raise unscorable(scored)
     return route, _predictions(serving, route, counts, rows.ids, scored), []
 
 
@@ -149,7 +149,7 @@ async def _score(serving: Serving, asked: Asked) -> tuple[Route, list[Prediction
     else:
         scored = await batcher.score(encoded.rows)
     if not np.isfinite(scored).all():
-        raise _unscorable(scored)
+        raise unscorable(scored)
     return route, _predictions(serving, route, counts, encoded.ids, publish(scored)), explanations
 
 
@@ -194,7 +194,7 @@ def _encode(route: Route, records: list[Any]) -> EncodedRecords:
         raise RequestError(422, "invalid_records", message, error.faults) from None
 
 
-def _unscorable(scored: Any) -> RequestError:
+def unscorable(scored: Any) -> RequestError:
     """Finite inputs can overflow inside a graph: the record's doing, and no failure of the server."""
     rows = np.flatnonzero(~np.isfinite(scored))[:20]
     faults = [

@@ -15,6 +15,7 @@ from churn_serving.server.explaining import Explaining
 from churn_serving.server.metrics import Metrics, ModelMetrics
 from churn_serving.server.rows import RowDecoder
 from churn_serving.settings import Settings
+from churn_serving.vectors import VectorEncoder
 
 _Result = TypeVar("_Result")
 
@@ -39,6 +40,7 @@ class Serving:
     _batchers: dict[str | None, tuple[Batcher, ModelMetrics]] = field(default_factory=dict)
     _explaining: dict[str | None, Explaining] = field(default_factory=dict)
     _decoders: dict[tuple[str | None, str], RowDecoder] = field(default_factory=dict)
+    _vectors: dict[str | None, VectorEncoder] = field(default_factory=dict)
     _prediction_ids: "itertools.count[int]" = field(default_factory=itertools.count)
     _process: str = field(default_factory=lambda: secrets.token_hex(8))
 
@@ -65,6 +67,7 @@ class Serving:
                 self._batchers[route.revision] = (batcher, counts)
                 for key in ("records", "instances"):
                     self._decoders[route.revision, key] = RowDecoder(route.model.manifest, key)
+                self._vectors[route.revision] = VectorEncoder(route.model.manifest)
                 if self.settings.drift:
                     counts.drift = Drift(
                         route.model.manifest,
@@ -81,6 +84,10 @@ class Serving:
     def decoder(self, route: Route, key: str) -> RowDecoder:
         """Reads the route's bodies whose list of records is called `key`."""
         return self._decoders[route.revision, key]
+
+    def vectors(self, route: Route) -> VectorEncoder:
+        """Encodes whole columns for the route's model."""
+        return self._vectors[route.revision]
 
     def explaining(self, route: Route) -> Explaining:
         """Where the route's rows are scored with reasons."""

@@ -1,0 +1,39 @@
+"""What answers a path."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+from churn_serving.server.http import Header, Reply, RequestError, error_reply
+from churn_serving.server.state import Serving
+
+Page = Callable[[Serving], Reply]
+Hot = Callable[[Serving, bytes], Coroutine[Any, Any, Reply]]
+
+
+class Body(NamedTuple):
+    """A request's body, unpacked, and its headers."""
+
+    content: bytes
+    headers: list[Header]
+
+
+Post = Callable[[Serving, Body], Coroutine[Any, Any, Reply]]
+
+
+class Route(NamedTuple):
+    """What answers a path: `page` (GET, HEAD), `hot` (POST of JSON) or `post` (POST of another form).
+
+    Attributes:
+        template: The path as metrics name it.
+        to_error: The shape of this route's errors.
+    """
+
+    template: str
+    page: Page | None = None
+    hot: Hot | None = None
+    post: Post | None = None
+    to_error: Callable[[RequestError], Reply] = error_reply
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return ("POST",) if self.hot or self.post else ("GET", "HEAD")
