@@ -14,11 +14,29 @@ from churn_operator.settings import Settings
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A revision that was given up, by its hash, and why."""
+
+    revision: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What is asked for, valid and allowed."""
+    """What is asked for, valid and allowed.
+
+    `revision` is what runs: the spec's, or another one in place of a failed one.
+    """
 
     spec: Spec
     revision: Revision
+    in_place_of: Failed | None = None
+
+    @property
+    def asked(self) -> str:
+        """Hash of the revision that the spec asks for."""
+        return self.in_place_of.revision if self.in_place_of else self.revision.hash
 
     @property
     def autoscaled(self) -> bool:
@@ -68,10 +86,12 @@ def decide(observed: Observed, settings: Settings) -> Plan | Halt:
     except InvalidSpecError as error:
         return Halt(Reason.INVALID_SPEC, str(error))
     plan = Plan(spec, revision_of(spec, settings))
-    for check in CHECKS:
-        if objection := check(observed, plan):
-            return objection
-    return plan
+    return find_objection(observed, plan) or plan
+
+
+def find_objection(observed: Observed, plan: Plan) -> Halt | None:
+    """What stands against `plan`, if anything."""
+    return next((objection for check in CHECKS if (objection := check(observed, plan))), None)
 
 
 def _account_is_lent(observed: Observed, plan: Plan) -> Halt | None:

@@ -21,6 +21,8 @@ APP_NAME = "churn-serving"
 PAUSED_ANNOTATION = f"{GROUP}/paused"
 CONFIG_DIGEST_ANNOTATION = f"{GROUP}/config-digest"
 """On pods: digest of their entry in serving.json. Touching it makes the kubelet refresh the file now."""
+IN_PLACE_OF_ANNOTATION = f"{GROUP}/in-place-of"
+"""On the newest ControllerRevision, after a rollback: the revision that failed, and why (JSON)."""
 DESIRED_ANNOTATION = f"{GROUP}/desired"
 """On children: digest of what was applied. Tells a removed field from one that somebody else added."""
 

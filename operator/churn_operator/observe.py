@@ -99,6 +99,18 @@ class Observed:
         return found if found and controller_uid(found) == self.uid else None
 
     @property
+    def history(self) -> list[dict[str, Any]]:
+        """The ControllerRevisions, the newest first."""
+        return sorted(self.revisions, key=lambda record: int(record.get("revision", 0)), reverse=True)
+
+    def record_of(self, revision: str) -> dict[str, Any] | None:
+        """The ControllerRevision that keeps a revision."""
+        labelled = (
+            r for r in self.revisions if r["metadata"].get("labels", {}).get(REVISION_LABEL) == revision
+        )
+        return next(labelled, None)
+
+    @property
     def live_revisions(self) -> frozenset[str]:
         """Revisions that pods use, stopping ones included: they still read their settings."""
         return frozenset(pod.revision for pod in self.pods)

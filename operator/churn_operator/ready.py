@@ -45,6 +45,18 @@ def judge_idle(rollout: Rollout, _: bool) -> Verdict | None:
     return None
 
 
+def _rolled_back(rollout: Rollout, _: bool) -> Verdict | None:
+    """What the spec asks for failed; something else runs, and will until the spec asks for something else."""
+    failed = rollout.plan.in_place_of
+    if failed is None:
+        return None
+    message = (
+        f"Revision {failed.revision} failed ({failed.reason}: {failed.message}); revision "
+        f"{rollout.plan.revision.hash} runs in its place until model, image or serving change in the spec"
+    )
+    return Verdict("False", Reason.ROLLED_BACK, message)
+
+
 def _serves(rollout: Rollout, was_ready: bool) -> Verdict | None:
     """Enough replicas serve; what was enough stays so while the missing ones are only starting."""
     needed = rollout.plan.needed
@@ -76,7 +88,7 @@ def _lost(rollout: Rollout, was_ready: bool) -> Verdict | None:
 
 
 def _late(rollout: Rollout, _: bool) -> Verdict | None:
-    if not deadline_passed(rollout):
+    if not rollout.timed_out:
         return None
     message = f"Revision {rollout.plan.revision.hash} made no progress before its deadline"
     return Verdict("False", Reason.PROGRESS_DEADLINE_EXCEEDED, message)
@@ -88,7 +100,16 @@ def _rolls_out(rollout: Rollout, _: bool) -> Verdict | None:
 
 
 ReadyCheck = Callable[[Rollout, bool], Verdict | None]
-READY_CHECKS: tuple[ReadyCheck, ...] = (judge_idle, _serves, _fails, _pods_refused, _lost, _late, _rolls_out)
+READY_CHECKS: tuple[ReadyCheck, ...] = (
+    judge_idle,
+    _rolled_back,
+    _serves,
+    _fails,
+    _pods_refused,
+    _lost,
+    _late,
+    _rolls_out,
+)
 """The first of these that says something is the verdict on Ready; the last one always does."""
 
 
@@ -98,9 +119,3 @@ def _was_ready(observed: Observed, revision: str) -> bool:
         c["type"] == ConditionType.READY and c["status"] == "True" for c in previous.get("conditions", ())
     )
     return ready and previous.get("revision") == revision
-
-
-def deadline_passed(rollout: Rollout) -> bool:
-    """Whether the Deployment's controller gave the rollout up."""
-    progressing = rollout.deployment_condition("Progressing")
-    return bool(progressing.get("reason") == "ProgressDeadlineExceeded" and rollout.current)

@@ -27,6 +27,7 @@ from churn_operator.names import PAUSED_ANNOTATION
 from churn_operator.news import Urgency, urgency
 from churn_operator.observe import Observed
 from churn_operator.ready import Trouble
+from churn_operator.rollback import roll_back
 from churn_operator.rollout import is_current
 from churn_operator.runtime.client import Client
 from churn_operator.settings import Settings
@@ -75,7 +76,7 @@ class Reconciler:
             self._memories.pop(key, None)  # the garbage collector removes the children
             return None
         memory = self._memories.setdefault(key, _Memory())
-        decision = decide(observed, self.settings)
+        decision = roll_back(decide(observed, self.settings), observed, datetime.now(UTC))
         trouble: Trouble | None = None
         if isinstance(decision, Plan):
             try:

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from churn_operator.api.serving import Serving
 from churn_operator.api.v1alpha1 import Model, Spec
 from churn_operator.digests import digest_of
+from churn_operator.names import REVISION_LABEL
 from churn_operator.settings import Settings
 
 HASH_LENGTH = 10
@@ -32,6 +35,20 @@ class Revision:
     def wire(self) -> dict[str, Any]:
         """As it is kept in a ControllerRevision."""
         return {"model": self.model.wire(), "image": self.image, "serving": self.serving.wire()}
+
+
+def read_revision(record: dict[str, Any]) -> Revision | None:
+    """The revision that a ControllerRevision keeps; None where it is not the one that its label names."""
+    data = record.get("data") or {}
+    try:
+        revision = Revision(
+            model=Model.model_validate(data.get("model")),
+            image=str(data["image"]),
+            serving=Serving.model_validate(data.get("serving")),
+        )
+    except (ValidationError, KeyError):
+        return None
+    return revision if revision.hash == record["metadata"].get("labels", {}).get(REVISION_LABEL) else None
 
 
 def revision_of(spec: Spec, settings: Settings) -> Revision:

@@ -82,6 +82,28 @@ class Rollout:
         ]
 
     @property
+    def timed_out(self) -> bool:
+        """Whether the Deployment's controller gave this revision up."""
+        return self.times_out_in is not None and self.times_out_in <= 0
+
+    @property
+    def times_out_in(self) -> float | None:
+        """Seconds until what the Deployment's controller says counts; None where it has given nothing up.
+
+        It may still speak of the revision before: its word is not reset where the replicas' set exists
+        already. So it counts once a pod of this revision has had the whole time.
+        """
+        if self.deployment_condition("Progressing").get("reason") != "ProgressDeadlineExceeded":
+            return None
+        if not (self.current and self.template_wanted):
+            return None
+        if not self.pods:
+            return 0
+        oldest = min(datetime.fromisoformat(pod.created) for pod in self.pods)
+        deadline = int(self.deployment["spec"].get("progressDeadlineSeconds", 0))
+        return deadline - (self.now - oldest).total_seconds()
+
+    @property
     def unborn(self) -> int:
         """Replicas that the Deployment's controller is about to make; 0 if they are refused."""
         if self.deployment_condition("ReplicaFailure").get("status") == "True":

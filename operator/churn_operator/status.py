@@ -10,7 +10,7 @@ from churn_operator.decide import Halt, Plan
 from churn_operator.kinds import AUTOSCALER
 from churn_operator.names import REVISION_LABEL, selector, url
 from churn_operator.observe import Observed
-from churn_operator.ready import Trouble, Verdict, deadline_passed, judge_idle, judge_ready
+from churn_operator.ready import Trouble, Verdict, judge_idle, judge_ready
 from churn_operator.rollout import STARTING_SECONDS, Rollout
 
 LONGEST_MESSAGE = 32_768
@@ -76,7 +76,7 @@ def _is_stalled(ready: Verdict, rollout: Rollout | None, trouble: Trouble | None
     """Whether nothing moves before someone changes something."""
     if trouble or rollout is None:
         return trouble is None or trouble.stalled
-    return ready.reason in BUNDLE_REASONS or deadline_passed(rollout)
+    return ready.reason in BUNDLE_REASONS | {Reason.ROLLED_BACK} or rollout.timed_out
 
 
 def _available(observed: Observed, rollout: Rollout | None) -> Verdict:
@@ -89,6 +89,8 @@ def _available(observed: Observed, rollout: Rollout | None) -> Verdict:
 def _model_loaded(rollout: Rollout | None) -> Verdict:
     if rollout is None:
         return Verdict("Unknown", Reason.INVALID_SPEC, "The spec names no valid model")
+    if failed := rollout.plan.in_place_of:
+        return Verdict("False", failed.reason, failed.message)
     if rollout.loaded:
         return Verdict("True", Reason.LOADED, f"Revision {rollout.plan.revision.hash} is loaded and checked")
     if failure := rollout.failure:
@@ -113,7 +115,7 @@ def _recheck_after(rollout: Rollout | None, verdicts: dict[ConditionType, Verdic
     """Seconds until a starting replica is late, or an autoscaler's trouble counts."""
     if rollout is None:
         return None
-    waits = []
+    waits = [] if rollout.times_out_in is None else [rollout.times_out_in]
     if rollout.starting and verdicts[ConditionType.READY].status == "True":
         oldest = min(datetime.fromisoformat(pod.created) for pod in rollout.starting)
         waits.append(STARTING_SECONDS - (rollout.now - oldest).total_seconds())
@@ -128,8 +130,8 @@ def _recheck_after(rollout: Rollout | None, verdicts: dict[ConditionType, Verdic
 def _revisions(observed: Observed, rollout: Rollout | None, *, ready: bool) -> dict[str, Any]:
     """Which revision is asked for, which one serves, and what bytes that means."""
     previous = observed.model["status"]
-    wanted = rollout.plan.revision.hash if rollout else previous.get("revision")
-    served = _served(observed, rollout, wanted, ready=ready)
+    wanted = rollout.plan.asked if rollout else previous.get("revision")
+    served = _served(observed, rollout, ready=ready)
     digests = {
         r["metadata"].get("labels", {}).get(REVISION_LABEL): (r.get("data") or {}).get("model") or {}
         for r in observed.revisions
@@ -150,8 +152,9 @@ def _revisions(observed: Observed, rollout: Rollout | None, *, ready: bool) -> d
     return {key: value for key, value in found.items() if value}
 
 
-def _served(observed: Observed, rollout: Rollout | None, wanted: str | None, *, ready: bool) -> str | None:
+def _served(observed: Observed, rollout: Rollout | None, *, ready: bool) -> str | None:
     """The wanted revision once it is rolled out; until then the one before it, while it has a ready pod."""
+    wanted = rollout.plan.revision.hash if rollout else observed.model["status"].get("revision")
     answering = sorted({pod.revision for pod in observed.pods if pod.ready and not pod.deleting})
     if ready or (rollout and rollout.complete and wanted in answering):
         return wanted

@@ -53,6 +53,10 @@ class GoldenMismatchError(BundleError):
     """A golden row does not reproduce: this model is not the one that was trained."""
 
 
+class TooSlowError(BundleError):
+    """Scoring one golden row takes longer than whoever serves the model allows."""
+
+
 class RevisionNotConfiguredError(ChurnServingError):
     """A bundle is mounted that serving.json does not name."""
 

@@ -24,11 +24,15 @@ _MAX_FILE_BYTES = 1 << 20  # a ConfigMap cannot be larger
 
 
 class RevisionEntry(Struct, frozen=True):
-    """What serving.json says of one revision. Without `decision` the bundle's own threshold holds."""
+    """What serving.json says of one revision. Without `decision` the bundle's own threshold holds.
+
+    `max_scoring_millis` is looked at while the revision is loaded.
+    """
 
     weight: Annotated[int, Meta(ge=0)] = 100
     digest: str | None = None
     decision: Decision | None = None
+    max_scoring_millis: Annotated[float, Meta(gt=0)] | None = None
 
 
 class ServingFile(Struct, frozen=True):
@@ -138,7 +142,8 @@ def load_revisions(models_dir: Path, file: ServingFile) -> tuple[dict[str, Model
     for name in find_revisions(models_dir):
         try:
             _require([name], file)
-            models[name] = load_model(models_dir / name, file.revisions[name].digest)
+            entry = file.revisions[name]
+            models[name] = load_model(models_dir / name, entry.digest, entry.max_scoring_millis)
         except (BundleError, RevisionNotConfiguredError) as error:
             failed[name] = error
     if not models:

@@ -175,8 +175,10 @@ class Kubelet:
             with contextlib.suppress(KubectlError):  # gone meanwhile
                 self.report(pod, ready=True)
 
-    def report(self, pod: Object, *, ready: bool, ended: Object | None = None) -> None:
-        """The pod is ready or not; `ended` is the terminated state of its server container."""
+    def report(
+        self, pod: Object, *, ready: bool, ended: Object | None = None, waiting: Object | None = None
+    ) -> None:
+        """The pod is ready or not; its server container ended or waits, with that state."""
         container: Object = {
             "name": "server", "image": "x", "imageID": "", "ready": ready, "restartCount": 0,
         }  # fmt: skip
@@ -184,6 +186,8 @@ class Kubelet:
             container["state"] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
         if ended:
             container["state"] = {"terminated": ended}
+        if waiting:
+            container["state"] = {"waiting": waiting}
         status = {
             "phase": "Running",
             "conditions": [{"type": "Ready", "status": str(ready)}],

@@ -15,11 +15,15 @@ from churn_operator import names
 from churn_operator.api import decision as api
 from churn_operator.api.conditions import CONTAINER_REASONS
 from churn_operator.api.v1alpha1 import parse_spec
+from churn_operator.decide import Plan
+from churn_operator.desired.config_map import build_entry
 from churn_operator.errors import InvalidSpecError
+from churn_operator.revision import revision_of
 from churn_operator.settings import PREFIX, Settings
 from churn_serving import decisions
 from churn_serving import errors as serving_errors
 from churn_serving import settings as serving_settings
+from churn_serving.routing import RevisionEntry
 
 Render = Callable[..., list[Object]]
 
@@ -46,6 +50,12 @@ class TestOperatorAndServer:
             errors.extend(error.__subclasses__())
         said_by_serve_and_fetch = {error.reason for error in errors} - {"ChurnServing", "Bundle", "Data"}
         assert said_by_serve_and_fetch == {str(reason) for reason in CONTAINER_REASONS}
+
+    def test_the_server_reads_all_that_the_operator_says_of_a_revision(self):
+        spec = spec_of(decision={"threshold": 0.4})
+        spec = spec.model_copy(update={"model": spec.model.model_copy(update={"max_scoring_millis": 5})})
+        entry = build_entry(Plan(spec, revision_of(spec, OPERATOR)))
+        assert msgspec.to_builtins(msgspec.convert(entry, RevisionEntry)) == entry
 
     def test_the_server_ends_before_the_pod_is_killed(self):
         assert OPERATOR.pre_stop_seconds + SERVING.deadline_seconds < OPERATOR.grace_period_seconds

@@ -13,6 +13,7 @@ from churn_operator.desired import Desired, build_desired
 from churn_operator.kinds import CONTROLLER_REVISION, DEPLOYMENT, Kind
 from churn_operator.observe import Failure, Observed, Pod, trim
 from churn_operator.ready import Trouble
+from churn_operator.rollback import roll_back
 from churn_operator.settings import Settings
 from churn_operator.status import Report, build_status
 
@@ -58,7 +59,7 @@ class World:
 
     @property
     def decision(self) -> Plan | Halt:
-        return decide(self.observed, self.settings)
+        return roll_back(decide(self.observed, self.settings), self.observed, NOW)
 
     @property
     def plan(self) -> Plan:

@@ -170,9 +170,16 @@ def test_a_message_longer_than_the_api_takes_is_cut():
 
 SPECS: tuple[Any, ...] = (
     {
-        "model": {"uri": "s3://bucket/telco", "digest": PIN, "credentialsSecret": "store"},
+        "model": {
+            "uri": "s3://bucket/telco",
+            "digest": PIN,
+            "credentialsSecret": "store",
+            "maxScoringMillis": 20,
+        },
         "decision": {"threshold": 0.4},
         "replicas": 3,
+        "rollback": "manual",
+        "progressDeadlineSeconds": 90,
         "suspend": False,
         "serving": {
             "image": "registry.example/serving:2",

@@ -104,7 +104,8 @@ class TestFailures:
     def test_that_may_pass_are_tried_until_the_deadline(self, rolling: Any, reason: str):
         failing = rolling.with_pod(failure=Failure(reason, "x"))
         assert failing.told().says("Reconciling") == ("True", reason)
-        given_up = failing.deployment_says(
+        late = rolling.asking(rollback="manual").with_pod(failure=Failure(reason, "x"), age_seconds=700)
+        given_up = late.deployment_says(
             **ROLLING,
             conditions=[{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}],
         )
@@ -118,9 +119,13 @@ class TestFailures:
         )
 
     def test_without_any_word_end_at_the_deadline(self, rolling: Any):
-        silent = rolling.with_pod(age_seconds=700).deployment_says(
-            **ROLLING,
-            conditions=[{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}],
+        silent = (
+            rolling.asking(rollback="manual")
+            .with_pod(age_seconds=700)
+            .deployment_says(
+                **ROLLING,
+                conditions=[{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}],
+            )
         )
         assert silent.told().says("Stalled") == ("True", "ProgressDeadlineExceeded")
 

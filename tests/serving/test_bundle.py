@@ -10,7 +10,7 @@ import pytest
 
 from churn_serving.bundle import sums
 from churn_serving.bundle.read import read_bundle
-from churn_serving.errors import BundleError
+from churn_serving.errors import BundleError, TooSlowError
 from churn_serving.model import load_model
 
 
@@ -213,6 +213,15 @@ def test_a_mounted_configmap_is_a_bundle_though_its_files_are_links(telco: Path,
         (telco / name).rename(mount / "..2026" / name)
         (mount / name).symlink_to(f"..data/{name}")
     assert load_model(mount).manifest.name == "telco"
+
+
+def test_a_model_slower_than_allowed_is_refused_with_what_it_took(telco: Path):
+    with pytest.raises(TooSlowError, match=r"one golden row takes .* ms, allowed are 1e-06: serve a smaller"):
+        load_model(telco, max_scoring_millis=1e-6)
+
+
+def test_a_model_as_fast_as_allowed_loads(telco: Path):
+    assert load_model(telco, max_scoring_millis=60_000).golden_rows >= 32
 
 
 def test_loading_writes_nothing(telco: Path):

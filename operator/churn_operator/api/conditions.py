@@ -51,6 +51,9 @@ class Reason(StrEnum):
     """Ready, Stalled: the account is missing or lacks the label churnops.io/serving: "true"."""
     APPLY_REFUSED = "ApplyRefused"
     """Ready, Reconciling: the API server refuses a child (right, quota, admission); tried again."""
+    ROLLED_BACK = "RolledBack"
+    """Ready, Stalled: what the spec asks for failed and an earlier revision runs in its place, until model,
+    image or serving change in the spec."""
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     """Ready, Stalled: the rollout made no progress for too long."""
     IMAGE_PULL_FAILED = "ImagePullFailed"
@@ -89,6 +92,8 @@ class Reason(StrEnum):
     """Ready, ModelLoaded: the graph does not load, or wants what a bundle may not ask for."""
     GOLDEN_MISMATCH = "GoldenMismatch"
     """Ready, ModelLoaded: the golden rows do not give the probabilities that training gave them."""
+    TOO_SLOW = "TooSlow"
+    """Ready, ModelLoaded: a golden row takes longer than `spec.model.maxScoringMillis`; tried again."""
     REVISION_NOT_CONFIGURED = "RevisionNotConfigured"
     """Ready, ModelLoaded: serving.json does not name the pod's revision; the container tries again."""
     CONFIG_INVALID = "ConfigInvalid"
@@ -111,6 +116,7 @@ BUNDLE_REASONS = frozenset(
 """The bundle itself is bad: the same bytes fail again, so the ChurnModel is stalled at once."""
 
 CONTAINER_REASONS = BUNDLE_REASONS | {
+    Reason.TOO_SLOW,
     Reason.REVISION_NOT_CONFIGURED,
     Reason.CONFIG_INVALID,
     Reason.FETCH_FAILED,

@@ -67,6 +67,10 @@ class Model(ApiModel):
     """Secret with what the store asks for: for oci an image pull secret, for s3 the AWS_* names (with
     AWS_ENDPOINT_URL for other stores than AWS), for https the key token."""
 
+    max_scoring_millis: Annotated[int, Field(ge=1, le=60_000)] | None = None
+    """Most milliseconds that scoring one customer may take. A replica scores golden rows one by one before it
+    gets ready, and with a longer median it does not: TooSlow. Unset, nothing is measured."""
+
     @field_validator("uri")
     @classmethod
     def _uri_has_a_known_form(cls, uri: str) -> str:
@@ -109,6 +113,12 @@ class Spec(ApiModel):
     """Number of replicas; used only without autoscaling."""
     autoscaling: Autoscaling | None = None
     """Replicas follow the load, in place of `replicas`."""
+    rollback: Literal["automatic", "manual"] = "automatic"
+    """What follows where a new revision (model, image or serving) does not get ready before its deadline.
+    automatic: the revision that answers takes its place until the spec asks for another. manual: the new one
+    is tried on, beside the one that answers."""
+    progress_deadline_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    """Seconds without progress after which a rollout counts as failed; the platform's default if unset."""
     serving: Serving = Serving()
     """What may be said about the pods; unset fields take the platform's defaults."""
     suspend: bool = False

@@ -13,12 +13,10 @@ from churn_operator.observe import Observed
 
 def build_config_map(plan: Plan, observed: Observed) -> dict[str, Any]:
     """The ConfigMap with the wanted revision's entry, and those of old revisions while pods of them live."""
-    entries = {
-        revision: entry
-        for revision, entry in _earlier_entries(observed).items()
-        if revision in observed.live_revisions
-    }
-    entries[plan.revision.hash] = build_entry(plan)
+    earlier, wanted = _earlier_entries(observed), plan.revision.hash
+    entries = {revision: entry for revision, entry in earlier.items() if revision in observed.live_revisions}
+    # The spec's decision came with the revision that failed: what runs in its place keeps its own.
+    entries[wanted] = earlier.get(wanted, build_entry(plan)) if plan.in_place_of else build_entry(plan)
     config = {"model": observed.name, "revisions": entries}
     return build_child(CONFIG_MAP, observed, data={CONFIG_FILE: canonical_json(config)})
 
@@ -26,11 +24,12 @@ def build_config_map(plan: Plan, observed: Observed) -> dict[str, Any]:
 def build_entry(plan: Plan) -> dict[str, Any]:
     """The wanted revision's settings."""
     decision = plan.spec.decision
+    limit = plan.revision.model.max_scoring_millis
     return {
         "weight": 100,
         "digest": plan.revision.model.digest,
         "decision": decision.wire() if decision else None,
-    }
+    } | ({"max_scoring_millis": limit} if limit else {})
 
 
 def entry_digests(config_map: dict[str, Any]) -> dict[str, str]:

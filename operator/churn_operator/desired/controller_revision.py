@@ -1,12 +1,14 @@
 """The durable record of each accepted (model, image, serving): history, rollback and hold read it."""
 
+from dataclasses import asdict
 from typing import Any
 
 from churn_operator.decide import Plan
 from churn_operator.desired.config_map import build_entry
 from churn_operator.desired.metadata import build_child
+from churn_operator.digests import canonical_json
 from churn_operator.kinds import CONTROLLER_REVISION
-from churn_operator.names import REVISION_LABEL, revision_name
+from churn_operator.names import IN_PLACE_OF_ANNOTATION, REVISION_LABEL, revision_name
 from churn_operator.observe import Observed
 from churn_operator.settings import Settings
 
@@ -25,14 +27,15 @@ def build_controller_revision(plan: Plan, observed: Observed) -> dict[str, Any]:
         data=present["data"] if present else plan.revision.wire() | {"entry": build_entry(plan)},
     )
     child["metadata"]["labels"][REVISION_LABEL] = plan.revision.hash
+    if plan.in_place_of:
+        child["metadata"]["annotations"] = {IN_PLACE_OF_ANNOTATION: canonical_json(asdict(plan.in_place_of))}
     return child
 
 
 def kept_revisions(plan: Plan, observed: Observed, settings: Settings) -> frozenset[str]:
     """Names of the old records to keep: the newest ones, and any that a pod still uses."""
     wanted = revision_name(observed.name, plan.revision.hash)
-    old = [r for r in observed.revisions if r["metadata"]["name"] != wanted]
-    old.sort(key=lambda r: int(r.get("revision", 0)), reverse=True)
+    old = [r for r in observed.history if r["metadata"]["name"] != wanted]
     in_use = {revision_name(observed.name, revision) for revision in observed.live_revisions}
     names = [r["metadata"]["name"] for r in old]
     return frozenset(names[: settings.revision_history_limit]) | (in_use & frozenset(names))

@@ -16,7 +16,7 @@ def build_deployment(plan: Plan, observed: Observed, settings: Settings) -> dict
         "template": build_pod_template(plan, observed, settings),
         # A replica goes only after its successor is available: no rollout lowers what serves.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-        "progressDeadlineSeconds": settings.progress_deadline_seconds,
+        "progressDeadlineSeconds": plan.spec.progress_deadline_seconds or settings.progress_deadline_seconds,
         "revisionHistoryLimit": 2,  # history is kept in ControllerRevisions
     }
     if plan.replicas is not None:

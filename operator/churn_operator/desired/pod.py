@@ -76,7 +76,9 @@ def _digest_at_birth(plan: Plan, observed: Observed) -> str:
         present = template.get("annotations", {}).get(CONFIG_DIGEST_ANNOTATION)
         if present:
             return str(present)
-    return digest_of(build_entry(plan))
+    record = observed.record_of(plan.revision.hash) or {}
+    # A revision that comes back must be the same template to the letter, or its own pods are replaced.
+    return digest_of((record.get("data") or {}).get("entry") or build_entry(plan))
 
 
 def _pod_security() -> dict[str, Any]:
