@@ -67,3 +67,5 @@ lock: setup ## Resolve the requirements anew (hash-locked: one file an image, on
 	$(LOCK) --group dev/pyproject.toml:tools -o dev/uv.txt
 	$(LOCK) $(MEMBERS) --extra train --group dev/pyproject.toml:tools --group dev/pyproject.toml:check \
 	  --group dev/pyproject.toml:test --no-emit-package churn-operator --no-emit-package churn-serving -o dev/requirements.txt
+	$(LOCK) dev/peers/kserve.in -o dev/peers/kserve.txt
+	$(LOCK) dev/peers/mlserver.in -o dev/peers/mlserver.txt

@@ -5,7 +5,7 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 
 from churn_serving.routing import Route
 from churn_serving.server.http import encode_json
@@ -27,9 +27,11 @@ def build_pages(serving: Serving) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 
     @app.api_route("/", methods=_READ)
-    async def home() -> Response:
-        """To the documentation."""
-        return Response(status_code=307, headers={"location": "docs"})
+    async def home(request: Request) -> Response:
+        """A browser goes to the documentation; a client of the V1 protocol asks here whether we live."""
+        if "text/html" in request.headers.get("accept", ""):
+            return Response(status_code=307, headers={"location": "docs"})
+        return _json({"status": "alive"})
 
     @app.api_route("/docs", methods=_READ)
     async def docs() -> Response:
