@@ -9,8 +9,8 @@ from pydantic_core import to_jsonable_python
 
 from churn_operator.settings import Settings
 
-OWN_VALUES = {"namespace", "serving_image", "serving_resources", "metrics_namespaces", "log_level"}
-"""Settings of the operator that have a value of their own in the chart."""
+OWN_VALUES = {"namespace", "serving_image", "serving_resources", "metrics_namespaces", "lease", "log_level"}
+"""Settings of the operator that other values of the chart decide."""
 FIXED = {"health_port", "metrics_port"}
 """Settings that the chart's probes and Services rely on."""
 SETTINGS = sorted(Settings.model_fields.keys() - OWN_VALUES - FIXED)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import signal
 import socket
 import sys
@@ -15,13 +16,14 @@ from pydantic import ValidationError
 from churn_operator.apply import Writer
 from churn_operator.audit import Audit
 from churn_operator.caches import Caches, Key
-from churn_operator.errors import ApiError, TooManyRequestsError
+from churn_operator.errors import ApiError, NotLeadingError, TooManyRequestsError
 from churn_operator.events import EventPoster
 from churn_operator.logs import set_up_logs
 from churn_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS, RECONCILES
 from churn_operator.probes import find_stuck, find_unready, serve_probes
 from churn_operator.reconcile import Reconciler
 from churn_operator.runtime.client import Client, connection
+from churn_operator.runtime.lease import Alone, Lease, Right
 from churn_operator.runtime.queue import WorkQueue
 from churn_operator.settings import Settings, read_settings
 from churn_operator.shell import Shell
@@ -51,10 +53,12 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    client = Client(await connection())
-    namespace = settings.namespace or None
     queue: WorkQueue[Key] = WorkQueue()
-    caches = Caches(client, namespace, queue.add)
+    right = await _right(settings)
+    client = Client(await connection(), right.held)
+    namespace = settings.namespace or None
+    # An instance that waits for its turn keeps its caches warm, and looks at all when it comes.
+    caches = Caches(client, namespace, lambda key: queue.add(key) if right.held() else None)
     audit = Audit(client, caches.models, namespace)
     reconciler = Reconciler(
         client=client,
@@ -68,6 +72,7 @@ async def run(settings: Settings) -> None:
         for name, part in {
             **{f"watch {reflector.kind.plural}": reflector.run() for reflector in caches.reflectors},
             **{f"worker {number}": _work(queue, reconciler, caches) for number in range(settings.workers)},
+            "lease": right.run(caches.models.touch),
             "audit": audit.run(),
             "kopf": Shell(caches.models, audit, namespace).run(),
             "probes": serve_probes(
@@ -86,8 +91,18 @@ async def run(settings: Settings) -> None:
     finally:
         for part in parts:
             part.cancel()
+        await right.give_back()  # first of all: another instance waits for it
         await asyncio.gather(*parts, return_exceptions=True)
         await client.close()
+
+
+async def _right(settings: Settings) -> Right:
+    """The right to write, as the settings have it."""
+    if not settings.lease:
+        return Alone()
+    namespace, _, name = settings.lease.partition("/")
+    identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
+    return Lease(Client(await connection()), (namespace, name), settings.lease_seconds, identity)
 
 
 async def _until(stop: asyncio.Event, parts: list[asyncio.Task[None]] | list[asyncio.Task[NoReturn]]) -> None:
@@ -107,6 +122,9 @@ async def _work(queue: WorkQueue[Key], reconciler: Reconciler, caches: Caches) -
         began = time.monotonic()
         try:
             again = await reconciler.reconcile(key)
+        except NotLeadingError:
+            queue.done(key)  # all are looked at again when the turn comes
+            continue
         except ApiError as error:
             at_least = error.retry_after if isinstance(error, TooManyRequestsError) else None
             delay = queue.failed(key, at_least)

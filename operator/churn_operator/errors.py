@@ -62,6 +62,10 @@ class UnprocessableError(ApiError):
     """422: the server finds a field invalid; the message names it."""
 
 
+class NotLeadingError(ApiError):
+    """Nothing was sent: another instance holds the Lease, or may do so by now."""
+
+
 class NameConflictError(OperatorError):
     """An object of that name is not ours; it is never touched. `reason` says whether it will go away."""
 

@@ -51,3 +51,9 @@ CACHED = Gauge("churn_operator_cached_objects", "Objects held of a kind.", ["kin
 KOPF_STARTS = Counter(
     "churn_operator_kopf_starts_total", "Starts of kopf in this process.", registry=REGISTRY
 )
+LEADER = Gauge(
+    "leader_election_master_status",
+    "Whether this instance is the one that writes: 1 or 0. Always 1 where no Lease is asked for.",
+    ["name"],
+    registry=REGISTRY,
+)

@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     """Seconds without progress after which a rollout counts as stalled."""
     revision_history_limit: Annotated[int, Field(ge=1, le=100)] = 10
     """Old revisions (ControllerRevisions) kept for each ChurnModel."""
+    lease: Annotated[str, Field(pattern=r"^([-a-z0-9]+/[-.a-z0-9]+)?$")] = ""
+    """Lease, as `namespace/name`, that an instance must hold to write; empty for a single instance."""
+    lease_seconds: Annotated[int, Field(ge=3, le=300)] = 15
+    """Seconds after which a Lease that is not renewed may be taken over."""
     workers: Annotated[int, Field(ge=1, le=100)] = 10
     """ChurnModels reconciled at the same time."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

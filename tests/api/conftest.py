@@ -72,18 +72,21 @@ class Operator:
     audit_log: Path
     log: Path
     namespace: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
     health_port: int = 0
+    metrics_port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     def start(self) -> None:
-        self.health_port, metrics_port = _free_port(), _free_port()
-        environment = os.environ | {
-            "KUBECONFIG": str(self.kubeconfig),
-            "CHURN_OPERATOR_NAMESPACE": self.namespace,
-            "CHURN_OPERATOR_HEALTH_PORT": str(self.health_port),
-            "CHURN_OPERATOR_METRICS_PORT": str(metrics_port),
-            "CHURN_OPERATOR_REVISION_HISTORY_LIMIT": "2",
-        }
+        self.health_port, self.metrics_port = _free_port(), _free_port()
+        settings = {
+            "NAMESPACE": self.namespace,
+            "HEALTH_PORT": str(self.health_port),
+            "METRICS_PORT": str(self.metrics_port),
+            "REVISION_HISTORY_LIMIT": "2",
+        } | self.settings
+        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
+        environment |= {f"CHURN_OPERATOR_{name}": value for name, value in settings.items()}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "churn_operator"], env=environment, stdout=log, stderr=log
@@ -105,6 +108,11 @@ class Operator:
             return error.code
         except OSError:
             return None
+
+    def metrics(self) -> str:
+        """What it says to a scrape."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
 
     def audit(self) -> AuditLog:
         """What it asks of the API server from now on."""

@@ -50,10 +50,15 @@ class TestEveryMode:
             image for image in images if not re.search(r":[0-9][^:/]*$|@sha256:[0-9a-f]{64}$", image)
         ] == []
 
-    def test_one_operator_runs_at_a_time(self, render: Render, values: Path):
-        (deployment,) = of_kind(render(values), "Deployment")
-        assert deployment["spec"]["replicas"] == 1
-        assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    def test_one_operator_writes_at_a_time(self, render: Render, values: Path):
+        """It is alone, replaced before the next one starts, or asks for the Lease."""
+        objects = render(values)
+        (deployment,) = of_kind(objects, "Deployment")
+        alone = deployment["spec"]["replicas"] == 1
+        assert (deployment["spec"]["strategy"] == {"type": "Recreate"}) is alone
+        variables = {each["name"]: each.get("value") for each in operator_container(objects)["env"]}
+        asked = None if alone else "churn-operator/churn-operator"
+        assert variables.get("CHURN_OPERATOR_LEASE") == asked
 
     def test_the_deployment_selects_its_own_pods_only(self, render: Render, values: Path):
         objects = render(values)

@@ -54,8 +54,26 @@ def test_the_operator_may_do_what_it_does_and_no_more(render: Render, namespaced
     assert granted(role) == expected()
 
 
+@pytest.mark.parametrize("namespaced", [False, True], ids=["cluster-wide", "namespaced"])
+def test_several_instances_may_use_their_own_lease_and_no_other(render: Render, namespaced: bool):
+    objects = render({"namespaced": namespaced, "replicas": 2}, release="mine", namespace="there")
+    (role,) = [
+        obj for obj in objects if obj["metadata"]["name"] == "mine-churn-operator-lease" and "rules" in obj
+    ]
+    assert (role["kind"], role["metadata"]["namespace"]) == ("Role", "there")
+    named, unnamed = role["rules"]
+    assert (named["resourceNames"], set(named["verbs"])) == (["mine-churn-operator"], {"get", "patch"})
+    assert unnamed["verbs"] == ["create"]
+    assert {group for group, _ in granted(role)} == {group_of(kinds.LEASE)}
+
+
+def test_a_single_instance_may_use_no_lease(render: Render):
+    rules = [rule for obj in render() for rule in obj.get("rules", ())]
+    assert [rule for rule in rules if kinds.LEASE.plural in rule["resources"]] == []
+
+
 def test_every_kind_that_the_operator_knows_has_a_right():
-    known = {value for value in vars(kinds).values() if isinstance(value, kinds.Kind)}
+    known = {value for value in vars(kinds).values() if isinstance(value, kinds.Kind)} - {kinds.LEASE}
     assert {(group_of(kind), kind.plural) for kind in known} <= expected().keys()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from churn_operator.errors import (
     GoneError,
     NamespaceEndingError,
     NotFoundError,
+    NotLeadingError,
     RefusedError,
     ServerTroubleError,
     TooManyRequestsError,
@@ -78,12 +79,22 @@ async def connection() -> Configuration:
     return configuration
 
 
-class Client:
-    """Requests to the API server. All methods raise the errors of `churn_operator.errors`."""
+def _always() -> bool:
+    return True
 
-    def __init__(self, configuration: Configuration) -> None:
+
+class Client:
+    """Requests to the API server. All methods raise the errors of `churn_operator.errors`.
+
+    Args:
+        configuration: How to reach it.
+        may_write: Asked right before each write is sent; False turns it into `NotLeadingError`.
+    """
+
+    def __init__(self, configuration: Configuration, may_write: Callable[[], bool] = _always) -> None:
         self._api = ApiClient(configuration)
         self._api.user_agent = USER_AGENT
+        self._may_write = may_write
 
     async def close(self) -> None:
         await self._api.close()
@@ -125,9 +136,9 @@ class Client:
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         await self._json("DELETE", kind.path(namespace, name), body=body)
 
-    async def create(self, kind: Kind, obj: dict[str, Any], manager: str) -> None:
+    async def create(self, kind: Kind, obj: dict[str, Any], manager: str) -> dict[str, Any]:
         path = kind.path(obj["metadata"]["namespace"])
-        await self._json("POST", path, query={"fieldManager": manager}, body=obj)
+        return await self._json("POST", path, query={"fieldManager": manager}, body=obj)
 
     async def watch(
         self, kind: Kind, namespace: str | None, selector: str, version: str
@@ -181,6 +192,9 @@ class Client:
             body=body,
             auth_settings=["BearerToken"],
         )
+        # The last look before the wire: a process that was frozen wakes up anywhere above.
+        if method != "GET" and not self._may_write():
+            raise NotLeadingError(0, f"{method} {path} was not sent: another instance may lead by now")
         code = "<error>"
         try:
             answer = await self._api.call_api(*serialized, _request_timeout=limits)
