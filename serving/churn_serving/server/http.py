@@ -15,6 +15,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
+CLOSE: tuple[Header, ...] = ((b"connection", b"close"),)
 _STATUS_TOO_LARGE = 413
 
 encode_json = msgspec.json.Encoder().encode
