@@ -1,6 +1,7 @@
 """Each limit of the server, its status and its deadline, on a server whose limits are small."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 
@@ -148,22 +149,35 @@ def test_connections_beyond_the_limit_are_closed_and_those_below_it_served(serve
 
 def test_more_requests_at_once_than_allowed_are_503_and_probes_are_not():
     with served("--model", SAMPLE, environment={"CHURN_MAX_CONCURRENT": "1"}) as server:
-        port = server.ready["port"]
-        with wire(port) as large, wire(port) as other, wire(port) as probe:
-            rows = json.dumps({"records": [RECORD] * 10_000}).encode()
-            large.send(request(rows))
-            refused = 0
-            while not refused:  # as long as the large one is scored
-                other.send(request(BODY))
-                answer = other.hear()
-                assert answer.status in {200, 503}
-                refused = answer.status == 503
-            assert (answer.code, answer.headers["retry-after"]) == ("overloaded", "1")
-            probe.send(request(method="GET", path="/readyz"))
-            assert probe.hear("GET").status == 200
-            assert large.hear().status == 200
-            other.send(request(BODY))
-            assert other.hear().status == 200
+        rows = json.dumps({"records": [RECORD] * 10_000}).encode()
+        enough = threading.Event()
+
+        def keep_busy() -> None:
+            while not enough.is_set():
+                httpx.post(f"{server.url}/predict", content=rows, headers=JSON, timeout=60)
+
+        busy = threading.Thread(target=keep_busy)
+        busy.start()
+        try:
+            refused = wait_for_refusal(server.url)
+            assert httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200
+        finally:
+            enough.set()
+            busy.join()
+        assert (refused.json()["error"]["code"], refused.headers["retry-after"]) == ("overloaded", "1")
+        assert httpx.post(f"{server.url}/predict", content=BODY, headers=JSON).status_code == 200
+
+
+def wait_for_refusal(url: str) -> httpx.Response:
+    """The first 503 that one customer after the other meets."""
+    deadline = time.monotonic() + 60
+    with httpx.Client(base_url=url, headers=JSON, timeout=60) as client:
+        while time.monotonic() < deadline:
+            answer = client.post("/predict", content=BODY)
+            assert answer.status_code in {200, 503}
+            if answer.status_code == 503:
+                return answer
+    raise TimeoutError("no request met the limit within 60 s")
 
 
 def test_an_answer_that_takes_too_long_is_504_and_the_server_goes_on():

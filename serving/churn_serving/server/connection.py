@@ -35,6 +35,7 @@ class Connection(HttpToolsProtocol):
 
     Attributes:
         received: Bytes, since it was opened.
+        requests: Heads that were whole, since then.
         lingers: Refused: what still comes is not read.
         task: Answers the request.
     """
@@ -54,6 +55,7 @@ class Connection(HttpToolsProtocol):
         self.received = 0
         self._unfinished_head: int | None = None
         self._last_head = 0
+        self.requests = 0
         self._refusal: RequestError | None = None
         self.lingers = False
         self.task: asyncio.Task[None] | None = None
@@ -98,6 +100,7 @@ class Connection(HttpToolsProtocol):
                 self._refusal = _head_too_large(self._max_head)
                 raise self._refusal
         self._last_head = self.received
+        self.requests += 1
         self._check_head()
         super().on_headers_complete()
         # What follows a chunked body is no header: it could say whose request this is.

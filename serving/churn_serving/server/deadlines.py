@@ -77,10 +77,10 @@ class Patience:
         if unread := transport.get_write_buffer_size():
             return Waits.READING, unread
         if cycle is None or connection.in_head:
-            return Waits.HEAD, id(connection.scope)
+            return Waits.HEAD, connection.requests
         if not cycle.response_complete:
-            return (Waits.BODY if cycle.more_body else Waits.ANSWER), id(cycle)
-        return (Waits.REFUSED if cycle.more_body else Waits.IDLE), id(cycle)
+            return (Waits.BODY if cycle.more_body else Waits.ANSWER), connection.requests
+        return (Waits.REFUSED if cycle.more_body else Waits.IDLE), connection.requests
 
     def _allowed(self, waits: Waits) -> float:
         match waits:
