@@ -40,7 +40,7 @@ test: setup ## Every test, in three lanes at once: pure and API server, chart an
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-api test-chart test-nodes
 
 test-api: setup # Pure tests, and those that need a real API server
-	$(BIN)/python -m pytest tests/operator tests/serving tests/api tests/deploy
+	$(BIN)/python -m pytest tests/operator tests/kubectl tests/serving tests/api tests/deploy
 
 test-chart: setup # The local cluster's own tests, and the chart on a cluster of its own
 	$(BIN)/python -m pytest tests/dev tests/cluster/test_chart.py

@@ -1,0 +1,1 @@
+"""`kubectl churn`: what people ask of their ChurnModels, in words."""
