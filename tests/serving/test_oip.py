@@ -417,6 +417,24 @@ async def test_the_id_column_chooses_the_revision_that_predict_chooses(versions:
         assert tensors.json["model_version"] == (await call(versions, "/predict", records)).json["revision"]
 
 
+async def test_the_example_of_the_documentation_is_answered(app: TrafficApp):
+    api = (await call(app, "/openapi.json", method="GET")).json
+    content = api["paths"][INFER]["post"]["requestBody"]["content"]["application/json"]
+    assert content["examples"] == {"typical": {"$ref": "#/components/examples/V2Request"}}
+    example = api["components"]["examples"]["V2Request"]["value"]
+    for path in (INFER, "/v2/models/shop/versions/3/infer"):
+        assert len(data_of(await call(app, path, json.dumps(example).encode()))["probability"]) == 1
+
+
+async def test_the_documentation_lists_the_protocols_paths(app: TrafficApp):
+    api = (await call(app, "/openapi.json", method="GET")).json
+    paths = {path: item for path, item in api["paths"].items() if path.startswith("/v2")}
+    assert len(paths) == 9
+    for path, item in paths.items():
+        if "get" in item:
+            assert (await call(app, path.replace("{version}", "3"), method="GET")).status == 200
+
+
 PACK = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
 ROUTES = {
     "/predict": {"records": RECORDS},

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document: this model's columns are the request's schema, a typical customer the example."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -7,12 +8,33 @@ import msgspec
 from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest, Numeric
 from churn_serving.reasons import typical_value
 from churn_serving.server.explaining import DEFAULT_REASONS
+from churn_serving.server.oip.openapi import INFER_REPLY, infer_example, infer_request
 from churn_serving.server.records import MAX_REASONS
 from churn_serving.server.scoring import ExplainReply, PredictReply, V1Reply
 from churn_serving.settings import Settings
 
 _Json = dict[str, Any]
 _REF = "#/components/schemas/{name}"
+_EXPLAIN: _Json = {
+    "description": f"Give each customer's strongest reasons: true for {DEFAULT_REASONS}, or how many.",
+    "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1, "maximum": MAX_REASONS}],
+}
+_TOO_MUCH = {
+    "408": "The body took too long to arrive.",
+    "413": "Too many bytes or records.",
+}
+_REFUSED = {
+    "400": "The body is no JSON, or names a key twice.",
+    **_TOO_MUCH,
+    "415": "The body is not declared as JSON in UTF-8.",
+    "422": "Columns are wrong, missing or extra; details name them.",
+}
+_REFUSED_V2 = {
+    "400": "The body is no inference request, or an input does not fit the model's columns.",
+    "404": "There is no such model or version.",
+    **_TOO_MUCH,
+    "415": "The body is neither JSON nor the binary extension's.",
+}
 
 
 def build_openapi(name: str, manifest: Manifest, settings: Settings) -> _Json:
@@ -32,12 +54,15 @@ def build_openapi(name: str, manifest: Manifest, settings: Settings) -> _Json:
                 "Record": _record(manifest),
                 "PredictRequest": _request("records", settings.max_records),
                 "V1Request": _request("instances", settings.max_records),
+                "V2Request": infer_request(manifest, _EXPLAIN),
+                "V2Reply": INFER_REPLY,
                 "Error": _ERROR,
                 "V1Error": _V1_ERROR,
             },
             "examples": {
                 "PredictRequest": {"value": {"records": [example_record(manifest)]}},
                 "V1Request": {"value": {"instances": [example_record(manifest)]}},
+                "V2Request": {"value": infer_example(manifest)},
             },
         },
     }
@@ -90,13 +115,9 @@ def _request(key: str, max_records: int) -> _Json:
         "maxItems": max_records,
         "items": {"$ref": _REF.format(name="Record")},
     }
-    explain = {
-        "description": f"Give each customer's strongest reasons: true for {DEFAULT_REASONS}, or how many.",
-        "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1, "maximum": MAX_REASONS}],
-    }
     return {
         "type": "object",
-        "properties": {key: records, "explain": explain},
+        "properties": {key: records, "explain": _EXPLAIN},
         "required": [key],
         "additionalProperties": False,
     }
@@ -124,6 +145,7 @@ def _paths(name: str) -> _Json:
         },
         model: {"get": _reading("metadata", "What is loaded: columns, metrics, digest, threshold")},
         "/v1/models": {"get": _reading("models", "The model's name")},
+        **_v2_paths(name),
         "/livez": {"get": _reading("live", "Whether the process works")},
         "/readyz": {
             "get": _reading("ready", "Whether new traffic should come here", may_be_unavailable=True)
@@ -131,14 +153,58 @@ def _paths(name: str) -> _Json:
     }
 
 
-def _scoring(operation: str, summary: str, request: str, reply: str, error: str) -> _Json:
-    refused = {
-        "400": "The body is no JSON, or names a key twice.",
-        "408": "The body took too long to arrive.",
-        "413": "Too many bytes or records.",
-        "415": "The body is not declared as JSON in UTF-8.",
-        "422": "Columns are wrong, missing or extra; details name them.",
+def _v2_paths(name: str) -> _Json:
+    model = f"/v2/models/{name}"
+    version = {
+        "name": "version",
+        "in": "path",
+        "required": True,
+        "description": "A revision's name, else a bundle's version.",
+        "schema": {"type": "string"},
     }
+    return {
+        "/v2": {"get": _reading("serverV2", "The server's name, version and extensions")},
+        "/v2/health/live": {"get": _reading("liveV2", "Whether the process works")},
+        "/v2/health/ready": {"get": _ready_v2("readyV2")},
+        **_v2_model(model, ""),
+        **{
+            path: {"parameters": [version], **item}
+            for path, item in _v2_model(f"{model}/versions/{{version}}", "Version").items()
+        },
+    }
+
+
+def _v2_model(model: str, which: str) -> _Json:
+    infer = _scoring(
+        f"infer{which}V2",
+        "Score customers (Open Inference Protocol V2)",
+        "V2Request",
+        "V2Reply",
+        "V1Error",
+        refused=_REFUSED_V2,
+    )
+    return {
+        model: {"get": _reading(f"metadata{which}V2", "Versions, inputs and outputs")},
+        f"{model}/ready": {"get": _ready_v2(f"modelReady{which}V2")},
+        f"{model}/infer": {"post": infer},
+    }
+
+
+def _ready_v2(operation: str) -> _Json:
+    page = _reading(operation, "Whether new traffic should come here")
+    page["responses"]["400"] = {"description": "The process is leaving.", "content": _content("V1Error")}
+    return page
+
+
+def _scoring(
+    operation: str,
+    summary: str,
+    request: str,
+    reply: str,
+    error: str,
+    *,
+    refused: Mapping[str, str] = _REFUSED,
+) -> _Json:
     content = _content(request)
     content["application/json"]["examples"] = {"typical": {"$ref": f"#/components/examples/{request}"}}
     return {

@@ -24,14 +24,15 @@ def describe_model(table: Table) -> dict[str, Any]:
         "versions": sorted({version_of(route) for route in table.routes}),
         "platform": PLATFORM,
         "inputs": [
-            {"name": feature.name, "datatype": _datatype(feature), "shape": [-1]}
+            {"name": feature.name, "datatype": datatype_of(feature), "shape": [-1]}
             for feature in table.routes[0].model.manifest.features
         ],
         "outputs": [{"name": name, "datatype": DATATYPES[name], "shape": [-1]} for name in USUAL],
     }
 
 
-def _datatype(feature: Feature) -> str:
+def datatype_of(feature: Feature) -> str:
+    """The datatype a column is described with; others that fit it are read too."""
     match feature:
         case Numeric():
             return "FP64"
