@@ -11,8 +11,8 @@ in the first order terms of Sobol's indices; Shapley values do add up, and cost 
 a column.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ MAX_CELLS = 4 << 20
 """Numbers in one call of the model at most: 16 MiB. Some 11,000 customers of twenty columns."""
 
 
-class Reason(Struct, frozen=True):
+class Reason(Struct, frozen=True, gc=False):
     """What one column does to one customer's probability."""
 
     column: str
@@ -38,7 +38,7 @@ class Reason(Struct, frozen=True):
     """The customer's probability less the probability with this column typical, to six decimals."""
 
 
-class Explanation(Struct, frozen=True):
+class Explanation(Struct, frozen=True, gc=False):
     """`probability = typical_probability + the points of these reasons + rest`, to six decimals."""
 
     reasons: list[Reason]
@@ -47,6 +47,22 @@ class Explanation(Struct, frozen=True):
     """Of a customer with the typical value in every column."""
     rest: float
     """What the listed points leave over: columns not listed, and what columns do only together."""
+
+
+class Ranked(NamedTuple):
+    """One customer's scores in order.
+
+    Attributes:
+        probability: The customer's own, published; NaN where the model gives none, or no reasons for it.
+        typical_probability: Of the customer who is typical in all.
+        order: Every column's position, strongest first.
+        points: Theirs.
+    """
+
+    probability: float
+    typical_probability: float
+    order: list[int]
+    points: list[float]
 
 
 class Explainer:
@@ -73,37 +89,37 @@ class Explainer:
         parts = [self._vary(matrix[start : start + step]) for start in range(0, rows, step)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def explain(
-        self, scored: Probabilities, records: Sequence[Mapping[str, Any]], count: int
-    ) -> list[Explanation]:
-        """The `count` strongest reasons of each customer.
+    def rank(self, scored: Probabilities) -> list[Ranked]:
+        """Every column's points, strongest first, of all customers of a call at once.
 
         Args:
-            scored: What `probabilities` gave for these customers; finite.
-            records: As they came: their values are shown.
+            scored: What `probabilities` gave.
+        """
+        published = np.round(np.where(np.isfinite(scored), scored, np.nan), DECIMALS)
+        points = np.round(published[:, :1] - published[:, 1:-1], DECIMALS)
+        # Stable: equals stand in the columns' order.
+        order = np.argsort(-np.abs(points), axis=1, kind="stable")
+        sorted_points = np.take_along_axis(points, order, axis=1)
+        # A variation can overflow where the customer does not: without it there are no reasons.
+        own = np.where(np.isnan(published).any(axis=1), np.nan, published[:, 0])
+        columns = (own, published[:, -1], order, sorted_points)
+        return list(map(Ranked, *[column.tolist() for column in columns]))
+
+    def explain(self, ranked: Ranked, record: Mapping[str, Any], count: int) -> Explanation:
+        """The `count` strongest reasons of one customer.
+
+        Args:
+            ranked: Of a finite probability.
+            record: As it came: its values are shown.
             count: Reasons at most; fewer where fewer columns have an effect.
         """
-        published = np.round(scored, DECIMALS)
-        points = np.round(published[:, :1] - published[:, 1:-1], DECIMALS)
-        order = np.argsort(-np.abs(points), axis=1, kind="stable")[:, :count]
-        listed = np.take_along_axis(points, order, axis=1)
-        rest = np.round(published[:, 0] - published[:, -1] - listed.sum(axis=1), DECIMALS)
-        told = zip(records, order.tolist(), listed.tolist(), rest.tolist(), strict=True)
-        typical = float(published[0, -1])
-        return [
-            Explanation(self._reasons(record, columns, values), typical, left + 0.0)
-            for record, columns, values, left in told
-        ]
-
-    def _reasons(
-        self, record: Mapping[str, Any], columns: Sequence[int], points: Sequence[float]
-    ) -> list[Reason]:
         reasons = []
-        for column, value in zip(columns, points, strict=True):
-            if value:
+        for column, points in zip(ranked.order[:count], ranked.points[:count], strict=True):
+            if points:
                 name, typical = self._shown[column]
-                reasons.append(Reason(name, record[name], typical, value))
-        return reasons
+                reasons.append(Reason(name, record[name], typical, points))
+        rest = ranked.probability - ranked.typical_probability - sum(ranked.points[:count])
+        return Explanation(reasons, ranked.typical_probability, round(rest, DECIMALS) + 0.0)
 
     def _vary(self, matrix: Matrix) -> Probabilities:
         rows, width = matrix.shape

@@ -185,7 +185,8 @@ async def test_the_gauges_appear_with_a_sample_and_not_when_switched_off(
             metrics=Metrics(),
         )
         batcher, _ = serving.batcher(serving.table.routes[0])
-        await batcher.score(telco_model.encoder.encode(customers[:1500]).rows)
+        rows = telco_model.encoder.encode(customers[:1500]).rows
+        await batcher.score_packed(to_matrix(rows, len(telco_model.manifest.features)).tobytes())
         text = (await call(ProbeApp(serving), "/metrics", method="GET")).body.decode()
         shown.append(text)
     labels = 'model="telco",revision="",version="1"'

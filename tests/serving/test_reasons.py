@@ -158,7 +158,8 @@ def test_equal_points_stand_in_the_columns_order(telco_model: Model):
     import numpy as np
 
     matrix = np.full((1, len(telco_model.manifest.features)), 77, dtype=np.float32)
-    (told,) = explainer.explain(explainer.probabilities(matrix), [record], ALL)
+    (ranked,) = explainer.rank(explainer.probabilities(matrix))
+    told = explainer.explain(ranked, record, ALL)
     assert [reason.column for reason in told.reasons] == [f.name for f in telco_model.manifest.features]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_serving.features import InvalidRecordsError, to_matrix
@@ -25,9 +25,9 @@ def short(model: Model, body: bytes) -> Any:
 
 
 def long(model: Model, body: bytes) -> Any:
-    records = decode_records(body, "records", max_records=100).records
+    records, explain = decode_records(body, "records", max_records=100)
     encoded = model.encoder.encode(records)
-    return to_matrix(encoded.rows, len(model.manifest.features)).tobytes(), encoded.ids
+    return to_matrix(encoded.rows, len(model.manifest.features)).tobytes(), encoded.ids, explain
 
 
 def body_of(*records: Any) -> bytes:
@@ -36,6 +36,12 @@ def body_of(*records: Any) -> bytes:
 
 def test_golden_records_go_the_short_way_to_the_same_bytes(telco_model: Model):
     body = body_of(*(record | {"customerID": f"C-{n}"} for n, record in enumerate(GOLDEN[:50])))
+    assert short(telco_model, body) == long(telco_model, body)
+
+
+@pytest.mark.parametrize("explain", [True, False, 1, 1000])
+def test_that_reasons_are_asked_for_is_read_the_short_way_too(telco_model: Model, explain: Any):
+    body = json.dumps({"explain": explain, "records": GOLDEN[:2]}).encode()
     assert short(telco_model, body) == long(telco_model, body)
 
 
@@ -52,6 +58,7 @@ changes = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(first=changes, second=changes)
 def test_what_the_short_way_takes_the_long_way_takes_to_the_same_bytes(
     telco_model: Model, first: dict[str, Any], second: dict[str, Any]
@@ -62,6 +69,7 @@ def test_what_the_short_way_takes_the_long_way_takes_to_the_same_bytes(
         assert rows == long(telco_model, body)
 
 
+@settings(deadline=None)
 @given(change=changes)
 def test_what_the_long_way_refuses_the_short_way_does_not_take(telco_model: Model, change: dict[str, Any]):
     body = body_of(GOLDEN[0] | change)
@@ -79,7 +87,8 @@ def test_what_the_long_way_refuses_the_short_way_does_not_take(telco_model: Mode
         pytest.param(body_of(GOLDEN[0]).replace(b'"tenure"', b'"tenure": 1, "tenure"'), id="a key twice"),
         pytest.param(b'{"records": [], ' + body_of(GOLDEN[0])[1:], id="the list twice"),
         pytest.param(body_of(GOLDEN[0]) + b"x", id="trailing bytes"),
-        pytest.param(body_of(GOLDEN[0])[:-1] + b', "explain": true}', id="reasons asked for"),
+        pytest.param(body_of(GOLDEN[0])[:-1] + b', "explain": 0}', id="no such number of reasons"),
+        pytest.param(body_of(GOLDEN[0])[:-1] + b', "explain": true, "explain": 2}', id="reasons twice"),
     ],
 )
 def test_what_only_the_long_way_can_judge_is_left_to_it(telco_model: Model, body: bytes):

@@ -6,16 +6,17 @@ Scoring and probes are answered here; everything else is FastAPI's (`pages`).
 import asyncio
 import importlib
 import traceback
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from churn_serving.logs import log
-from churn_serving.server import probes, scoring
+from churn_serving.server import probes
 from churn_serving.server.http import (
     ClientGoneError,
+    Header,
     Pending,
     Receive,
     Reply,
@@ -32,12 +33,20 @@ from churn_serving.server.http import (
 from churn_serving.server.inflate import encoding_of, inflate
 from churn_serving.server.oip import http as oip
 from churn_serving.server.routes import Body, Route
+from churn_serving.server.scoring import EXPLAIN_V1, PREDICT, PREDICT_V1, Endpoint, Work
 from churn_serving.server.state import Serving
+
+
+class SendNow(Protocol):
+    """Sends a whole answer."""
+
+    def __call__(self, reply: Reply, *, close: bool) -> None: ...
+
 
 _FIXED: Mapping[str, Route] = {
     route.template: route
     for route in (
-        Route("/predict", hot=scoring.predict),
+        Route("/predict", hot=PREDICT),
         *(Route(path, page=probes.live) for path in ("/livez", "/health")),
         *(Route(path, page=probes.ready) for path in ("/readyz", "/ready")),
     )
@@ -49,7 +58,11 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class TrafficApp:
-    """Serves the traffic port."""
+    """Serves the traffic port.
+
+    Attributes:
+        hot_paths: What `answer_soon` knows.
+    """
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
@@ -57,12 +70,13 @@ class TrafficApp:
         self._routes = {
             **_FIXED,
             f"/v1/models/{name}:predict": Route(
-                "/v1/models/{model}:predict", hot=scoring.predict_v1, to_error=plain_error_reply
+                "/v1/models/{model}:predict", hot=PREDICT_V1, to_error=plain_error_reply
             ),
             f"/v1/models/{name}:explain": Route(
-                "/v1/models/{model}:explain", hot=scoring.explain_v1, to_error=plain_error_reply
+                "/v1/models/{model}:explain", hot=EXPLAIN_V1, to_error=plain_error_reply
             ),
         }
+        self.hot_paths = frozenset(path.encode() for path, route in self._routes.items() if route.hot)
         self._pages: Any = None
         self._pending = Pending(serving.settings.max_pending_bytes)
         self._answering = 0
@@ -76,7 +90,7 @@ class TrafficApp:
             if route.hot is not None and scope["method"] == "POST":
                 check_json(scope["headers"])
                 body, received = await self._read(scope, receive)
-                reply = await self._answer(route.hot(self._serving, body))
+                reply = await self._answer(route.hot.answer(self._serving, body))
             elif route.post is not None and scope["method"] == "POST":
                 body, received = await self._read(scope, receive)
                 reply = await self._answer(route.post(self._serving, Body(body, scope["headers"])))
@@ -85,18 +99,57 @@ class TrafficApp:
             else:
                 reply, template = await self._page(scope)
                 route = route._replace(template=template)
-        except RequestError as error:
-            self._serving.metrics.errors[error.code] += 1
-            reply = route.to_error(error)
         except ClientGoneError:
             return
         except asyncio.CancelledError:  # by a deadline: the answer's, or the process's
             reply = route.to_error(self._too_late())
         except Exception as error:  # noqa: BLE001 (the last resort: whatever it is, the client gets our shape)
-            reply = route.to_error(self._unexpected(error))
+            reply = self._refuse(route, error)
         # In a drain the client is told not to come back on this connection: it goes to another pod.
         await send_reply(send, reply, close=self._serving.draining)
-        self._count(scope, route, reply, perf_counter() - started, received)
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        self._count(route, method, reply, perf_counter() - started, received)
+
+    def answer_soon(self, path: str, headers: Sequence[Header], body: bytes, send: SendNow) -> bool:
+        """Answer a POST without a task of its own: `send` is called when this tick's batch is scored.
+
+        Returns:
+            False where nothing was done: it is for `__call__`, which also says what is wrong.
+        """
+        started = perf_counter()
+        route = self._routes.get(path)
+        if route is None or route.hot is None or self._answering >= self._serving.settings.max_concurrent:
+            return False
+        work = self._read_now(route.hot, headers, body)
+        if work is None:
+            return False
+
+        def tell(scored: list[Any] | Exception) -> None:
+            self._answering -= 1
+            reply = self._reply(route, work, scored)
+            send(reply, close=self._serving.draining)
+            self._count(route, "POST", reply, perf_counter() - started, len(body))
+
+        self._answering += 1
+        work.batcher.score_soon(work.packed, tell)
+        return True
+
+    def _read_now(self, hot: Endpoint, headers: Sequence[Header], body: bytes) -> Work | None:
+        if len(body) > self._serving.settings.max_body_bytes:
+            return None
+        try:
+            check_json(headers)
+            return None if encoding_of(headers) else hot.read_small(self._serving, body)
+        except Exception:  # noqa: BLE001 (whatever it is, the long way meets it again, and says what is wrong)
+            return None
+
+    def _reply(self, route: Route, work: Work, scored: list[Any] | Exception) -> Reply:
+        if isinstance(scored, Exception):
+            return self._refuse(route, scored)
+        try:
+            return work.reply(scored)
+        except Exception as error:  # noqa: BLE001 (as in `__call__`)
+            return self._refuse(route, error)
 
     async def _read(self, scope: Scope, receive: Receive) -> tuple[bytes, int]:
         """The body, unpacked, and how many bytes were sent."""
@@ -144,6 +197,12 @@ class TrafficApp:
         seconds = self._serving.settings.predict_seconds
         return RequestError(504, code, f"there was no answer within {seconds:g} seconds; send fewer records")
 
+    def _refuse(self, route: Route, error: Exception) -> Reply:
+        if isinstance(error, RequestError):
+            self._serving.metrics.errors[error.code] += 1
+            return route.to_error(error)
+        return route.to_error(self._unexpected(error))
+
     def _unexpected(self, error: Exception) -> RequestError:
         self._serving.metrics.errors["internal"] += 1
         # Type and place only: the message of an exception may hold a customer's value.
@@ -152,8 +211,7 @@ class TrafficApp:
         log.error("request failed", error=type(error).__name__, places=places)
         return RequestError(500, "internal", "the server failed on this request; its log says where")
 
-    def _count(self, scope: Scope, route: Route, reply: Reply, seconds: float, received: int) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+    def _count(self, route: Route, method: str, reply: Reply, seconds: float, received: int) -> None:
         self._serving.metrics.observe_request(
             route.template, method, reply.status, seconds=seconds, received=received, sent=len(reply.body)
         )

@@ -102,9 +102,12 @@ class Connection(HttpToolsProtocol):
         self._last_head = self.received
         self.requests += 1
         self._check_head()
-        super().on_headers_complete()
+        self._begin_request()
         # What follows a chunked body is no header: it could say whose request this is.
         self.headers = []
+
+    def _begin_request(self) -> None:
+        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         # As uvicorn's, without the timer that it starts after each reply.

@@ -3,12 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from churn_serving.batcher import Batcher, Rows
+from churn_serving.batcher import Batcher
 from churn_serving.model import Model
-from churn_serving.reasons import Explainer, Explanation
-from churn_serving.scorer import Probabilities
+from churn_serving.reasons import Explainer, Explanation, Ranked
 from churn_serving.server.http import RequestError
 from churn_serving.server.metrics import ModelMetrics
 from churn_serving.settings import Settings
@@ -17,35 +14,40 @@ DEFAULT_REASONS = 3
 
 
 class Explaining:
-    """Explains one model's answers. Requests of one tick share a call of the model here, too."""
+    """Explains one model's answers. Requests of one tick share a call of the model here, too.
+
+    Attributes:
+        batcher: Publishes a `Ranked` per customer.
+    """
 
     def __init__(self, model: Model, counts: ModelMetrics, settings: Settings) -> None:
         self._explainer = Explainer(model.manifest, model.encoder, model.scorer)
         width = len(model.manifest.features)
         self._max_records = max(1, settings.max_explained_rows // width)
-        self._batcher = Batcher(
+        self.batcher = Batcher(
             self._explainer,
             width=width,
             max_rows=settings.batch_rows,
             # The customers are counted, not their variations: nobody sent those.
             observe=lambda matrix, scored, seconds: counts.observe(matrix, scored[:, 0], seconds),
+            publish=self._explainer.rank,
         )
 
-    async def explain(
-        self, rows: Rows, records: Sequence[Mapping[str, Any]], count: int
-    ) -> tuple[Probabilities, list[Explanation]]:
-        """The customers' probabilities, NaN where the model gives none, and their reasons.
+    def check(self, records: int) -> None:
+        """Refuse what would hold up everybody.
 
         Raises:
             RequestError: 413, more records than may be explained at once.
         """
-        if len(rows) > self._max_records:
-            message = (
-                f"reasons for {len(rows)} records in one request; at most {self._max_records} are allowed"
-            )
+        if records > self._max_records:
+            message = f"reasons for {records} records in one request; at most {self._max_records} are allowed"
             raise RequestError(413, "too_many_records", message)
-        scored = await self._batcher.score(rows)
-        whole = np.isfinite(scored).all(axis=1)
-        if not whole.all():
-            return np.where(whole, scored[:, 0], np.nan), []
-        return scored[:, 0], self._explainer.explain(scored, records, count)
+
+    def explain(
+        self, ranked: Sequence[Ranked], records: Sequence[Mapping[str, Any]], asked: int
+    ) -> list[Explanation]:
+        """The reasons of customers that the model scored; True asks for as many as is usual."""
+        count = DEFAULT_REASONS if asked is True else asked
+        return [
+            self._explainer.explain(one, record, count) for one, record in zip(ranked, records, strict=True)
+        ]

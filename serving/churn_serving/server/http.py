@@ -157,8 +157,8 @@ async def _receive_rest(
         pending.bytes -= size
 
 
-async def send_reply(send: Send, reply: Reply, *, close: bool) -> None:
-    """Send it; `close` asks the client not to use the connection again."""
+def reply_headers(reply: Reply, *, close: bool) -> list[Header]:
+    """The headers to send it with; `close` asks the client not to use the connection again."""
     headers = [
         (b"content-type", reply.content_type),
         (b"content-length", b"%d" % len(reply.body)),
@@ -166,7 +166,18 @@ async def send_reply(send: Send, reply: Reply, *, close: bool) -> None:
     ]
     if close:
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    return headers
+
+
+async def send_reply(send: Send, reply: Reply, *, close: bool) -> None:
+    """Send it; `close` asks the client not to use the connection again."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": reply.status,
+            "headers": reply_headers(reply, close=close),
+        }
+    )
     await send({"type": "http.response.body", "body": reply.body})
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from churn_serving.server.http import Header, Reply, RequestError, error_reply
+from churn_serving.server.scoring import Endpoint
 from churn_serving.server.state import Serving
 
 Page = Callable[[Serving], Reply]
-Hot = Callable[[Serving, bytes], Coroutine[Any, Any, Reply]]
 
 
 class Body(NamedTuple):
@@ -30,7 +30,7 @@ class Route(NamedTuple):
 
     template: str
     page: Page | None = None
-    hot: Hot | None = None
+    hot: Endpoint | None = None
     post: Post | None = None
     to_error: Callable[[RequestError], Reply] = error_reply
 

@@ -14,9 +14,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest, Numeric
 from churn_serving.features import FLOAT32_MAX, MAX_ID_LENGTH, UNSEEN, is_missing
+from churn_serving.server.records import MAX_REASONS
 
 _MAX_INT = (1 << 63) - 1
 _ID = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta(ge=-_MAX_INT, le=_MAX_INT)] | None
+
+_EXPLAIN = bool | Annotated[int, Meta(ge=1, le=MAX_REASONS)]
 
 _values_of = msgspec.structs.astuple
 
@@ -27,10 +30,12 @@ class Rows(NamedTuple):
     Attributes:
         packed: float32, rows by features, row after row.
         ids: The customer's id per record, None where it gave none.
+        explain: Reasons per customer that are asked for: True as many as is usual, False none.
     """
 
     packed: bytes
     ids: list[str | int | None]
+    explain: int = False
 
 
 class RowDecoder:
@@ -54,17 +59,21 @@ class RowDecoder:
     def decode(self, body: bytes, *, max_records: int) -> Rows | None:
         """The rows of a body, or None where only the long way can tell what it means."""
         try:
-            records = self._decode(body)
+            decoded = self._decode(body)
+            records = decoded.records
             if not 0 < len(records) <= max_records:
                 return None
-            return self._rows(records, colons=body.count(b":"))
+            if decoded.explain is UNSET:
+                return self._rows(records, colons=body.count(b":") - 1)
+            rows = self._rows(records, colons=body.count(b":") - 2)
+            return rows and rows._replace(explain=decoded.explain)
         except (ValueError, OverflowError, RecursionError):  # a number beyond float32 overflows
             return None
 
     def _rows(self, records: Sequence[Struct], *, colons: int) -> Rows | None:
         packed = []
         ids: list[str | int | None] = []
-        keys = 1
+        keys = 0
         encoders, width, place = self._encoders, self._width, self._id
         for record in records:
             values = _values_of(record)
@@ -80,7 +89,7 @@ class RowDecoder:
         return Rows(packed[0] if len(packed) == 1 else b"".join(packed), ids)
 
 
-def _body_decoder(manifest: Manifest, key: str) -> Callable[[bytes], Sequence[Struct]]:
+def _body_decoder(manifest: Manifest, key: str) -> Callable[[bytes], Any]:
     # Named by number: a column may be called anything, an attribute may not.
     fields: list[Any] = [(f"c{n}", _type(feature)) for n, feature in enumerate(manifest.features)]
     names = [feature.name for feature in manifest.features]
@@ -96,19 +105,18 @@ def _body_decoder(manifest: Manifest, key: str) -> Callable[[bytes], Sequence[St
         record = msgspec.defstruct("Record", fields, rename=renamed, forbid_unknown_fields=True, gc=False)
         whole = msgspec.defstruct(
             "Body",
-            [("records", list[record])],  # type: ignore[valid-type]
+            [("records", list[record]), ("explain", _EXPLAIN | UnsetType, UNSET)],  # type: ignore[valid-type]
             rename={"records": key},
             forbid_unknown_fields=True,
             gc=False,
         )
     except (TypeError, ValueError):  # a column's name that a struct cannot carry, such as one with a quote
         return _nothing
-    decode = msgspec.json.Decoder(whole).decode
-    return lambda body: decode(body).records  # type: ignore[attr-defined]
+    return msgspec.json.Decoder(whole).decode
 
 
-def _nothing(_body: bytes) -> Sequence[Struct]:
-    return ()
+def _nothing(_body: bytes) -> Any:
+    raise ValueError
 
 
 def _type(feature: Feature) -> Any:

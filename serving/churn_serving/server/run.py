@@ -33,6 +33,7 @@ from churn_serving.server.deadlines import watch
 from churn_serving.server.follow import Stamp, follow, stamp_of
 from churn_serving.server.metrics import Metrics
 from churn_serving.server.probes import ProbeApp
+from churn_serving.server.short_way import ScoringConnection
 from churn_serving.server.state import Serving
 from churn_serving.settings import Settings
 from churn_serving.termination import write_termination_message
@@ -88,7 +89,8 @@ async def _run(
     serving: Serving, models: dict[str, Model], seen: Stamp | None, listeners: list[socket.socket]
 ) -> None:
     settings = serving.settings
-    traffic, probes = _server(TrafficApp(serving), serving), _server(ProbeApp(serving), serving)
+    traffic = build_server(TrafficApp(serving), serving, ScoringConnection)
+    probes = build_server(ProbeApp(serving), serving)
     _drain_on_signals(serving, traffic)
     _allow_files(settings.max_connections)
     tasks = [
@@ -110,9 +112,16 @@ async def _run(
     log.info("stopped")
 
 
-def _server(app: Any, serving: Serving) -> uvicorn.Server:
+def build_server(app: Any, serving: Serving, kind: type[Connection] = Connection) -> uvicorn.Server:
+    """A uvicorn for one port; it neither listens nor takes signals.
+
+    Args:
+        app: The port's ASGI application.
+        serving: What its connections look at.
+        kind: Of connection.
+    """
     settings = serving.settings
-    connection: Any = partial(Connection, serving)
+    connection: Any = partial(kind, serving)
     config = uvicorn.Config(
         app,
         loop="none",

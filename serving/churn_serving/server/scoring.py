@@ -3,25 +3,24 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from churn_serving.features import EncodedRecords, Fault, InvalidRecordsError
-from churn_serving.reasons import Explanation, Reason
-from churn_serving.routing import Route, Table
-from churn_serving.scorer import publish
-from churn_serving.server.explaining import DEFAULT_REASONS
+from churn_serving.batcher import Batcher
+from churn_serving.features import MAX_FAULTS, EncodedRecords, Fault, InvalidRecordsError, to_matrix
+from churn_serving.reasons import Explanation, Ranked, Reason
+from churn_serving.routing import Route
 from churn_serving.server.http import Reply, RequestError, encode_json
-from churn_serving.server.metrics import ModelMetrics
-from churn_serving.server.records import Asked, decode_records
-from churn_serving.server.rows import RowDecoder, Rows
+from churn_serving.server.records import decode_records
 from churn_serving.server.state import Serving
 
+_decode = msgspec.json.Decoder().decode
 
-class Prediction(Struct, frozen=True):
+
+class Prediction(Struct, frozen=True, gc=False):
     """One customer's answer."""
 
     prediction_id: str
@@ -41,7 +40,7 @@ class Prediction(Struct, frozen=True):
     """probability - typical_probability - the listed points: other columns, and what acts only together."""
 
 
-class PredictReply(Struct, frozen=True):
+class PredictReply(Struct, frozen=True, gc=False):
     """The answer to POST /predict. One revision answers all records of a request."""
 
     model: str
@@ -51,43 +50,146 @@ class PredictReply(Struct, frozen=True):
     """Of the routing file, where one is served."""
 
 
-class V1Reply(Struct, frozen=True):
+class V1Reply(Struct, frozen=True, gc=False):
     """The answer to POST /v1/models/{model}:predict."""
 
     predictions: list[Prediction]
 
 
-class ExplainReply(Struct, frozen=True):
+class ExplainReply(Struct, frozen=True, gc=False):
     """The answer to POST /v1/models/{model}:explain. Both lists have one entry per instance."""
 
     predictions: list[Prediction]
     explanations: list[Explanation]
 
 
-async def predict(serving: Serving, body: bytes) -> Reply:
-    """POST /predict."""
-    table = serving.table
-    route, predictions, explanations = await _score_body(serving, body, "records")
-    reply = PredictReply(
-        model=table.name,
+class _Asked(NamedTuple):
+    """A request as it was read, under the routing table of that moment."""
+
+    name: str
+    route: Route
+    packed: bytes
+    ids: Sequence[str | int | None]
+    records: Sequence[Any]
+    explain: int
+
+
+class Work(NamedTuple):
+    """What a request needs: its rows scored, and an answer made of what is published of them."""
+
+    batcher: Batcher
+    packed: bytes
+    reply: Callable[[list[Any]], Reply]
+
+
+class Endpoint(NamedTuple):
+    """How a hot route reads and answers.
+
+    Attributes:
+        key: What the body calls its list of records.
+        to_body: The answer's body.
+        explains: Whether reasons are given without being asked for.
+    """
+
+    key: str
+    to_body: Callable[[str, Route, list[Prediction], list[Explanation]], Struct]
+    explains: bool = False
+
+    def read_small(self, serving: Serving, body: bytes) -> Work | None:
+        """A body in which nothing is wrong, or None where only `answer` can tell."""
+        return self._read(serving, body) if len(body) <= serving.settings.inline_bytes else None
+
+    async def answer(self, serving: Serving, body: bytes) -> Reply:
+        """The answer to any body.
+
+        Raises:
+            RequestError: The body is refused.
+        """
+        if len(body) <= serving.settings.inline_bytes:
+            work = self._read(serving, body) or self._read_any(serving, body)
+            return work.reply(await work.batcher.score_packed(work.packed))
+        work = await serving.aside(lambda: self._read(serving, body) or self._read_any(serving, body))
+        return work.reply(await work.batcher.score_aside(work.packed, serving.worker))
+
+    def _read(self, serving: Serving, body: bytes) -> Work | None:
+        """The short way."""
+        table, max_records = serving.table, serving.settings.max_records
+        route = table.routes[0]
+        rows = serving.decoder(route, self.key).decode(body, max_records=max_records)
+        if rows is not None and (chosen := table.choose(rows.ids[0])) is not route:
+            route = chosen
+            rows = serving.decoder(route, self.key).decode(body, max_records=max_records)
+        if rows is None:
+            return None
+        explain = rows.explain or self.explains
+        # As they came: 1 is shown as 1, where the model's rows have it scaled.
+        records = _decode(body)[self.key] if explain else ()
+        return self._work(serving, _Asked(table.name, route, rows.packed, rows.ids, records, explain))
+
+    def _read_any(self, serving: Serving, body: bytes) -> Work:
+        """The long way, which says what is wrong."""
+        table = serving.table
+        records, explain = decode_records(body, self.key, max_records=serving.settings.max_records)
+        route = table.choose(_customer(records[0], table.routes[0].model.manifest.id))
+        encoded = _encode(route, records)
+        packed = to_matrix(encoded.rows, len(route.model.manifest.features)).tobytes()
+        explain = explain or self.explains
+        return self._work(serving, _Asked(table.name, route, packed, encoded.ids, records, explain))
+
+    def _work(self, serving: Serving, asked: _Asked) -> Work:
+        if not asked.explain:
+            batcher, _ = serving.batcher(asked.route)
+            return Work(batcher, asked.packed, partial(self._reply, serving, asked))
+        explaining = serving.explaining(asked.route)
+        explaining.check(len(asked.records))
+
+        def reply(ranked: list[Ranked]) -> Reply:
+            scored = [one.probability for one in ranked]
+            tell = partial(explaining.explain, ranked, asked.records, asked.explain)
+            return self._reply(serving, asked, scored, tell)
+
+        return Work(explaining.batcher, asked.packed, reply)
+
+    def _reply(
+        self,
+        serving: Serving,
+        asked: _Asked,
+        scored: list[float],
+        explain: Callable[[], list[Explanation]] = list,
+    ) -> Reply:
+        predictions = _predictions(serving, asked.route, asked.ids, scored)
+        return Reply(200, encode_json(self.to_body(asked.name, asked.route, predictions, explain())))
+
+
+def _predict_body(
+    name: str, route: Route, predictions: list[Prediction], explanations: list[Explanation]
+) -> PredictReply:
+    return PredictReply(
+        model=name,
         version=route.model.manifest.version,
         predictions=_with_reasons(predictions, explanations),
         revision=UNSET if route.revision is None else route.revision,
     )
-    return Reply(200, encode_json(reply))
 
 
-async def predict_v1(serving: Serving, body: bytes) -> Reply:
-    """POST /v1/models/{model}:predict, KServe's V1: instances are records, predictions as in /predict."""
-    _, predictions, explanations = await _score_body(serving, body, "instances")
-    return Reply(200, encode_json(V1Reply(_with_reasons(predictions, explanations))))
+def _v1_body(
+    _name: str, _route: Route, predictions: list[Prediction], explanations: list[Explanation]
+) -> V1Reply:
+    return V1Reply(_with_reasons(predictions, explanations))
 
 
-async def explain_v1(serving: Serving, body: bytes) -> Reply:
-    """POST /v1/models/{model}:explain, KServe's V1."""
-    asked = await _decode(serving, body, "instances")
-    _, predictions, explanations = await _score(serving, asked._replace(explain=asked.explain or True))
-    return Reply(200, encode_json(ExplainReply(predictions, explanations)))
+def _explain_body(
+    _name: str, _route: Route, predictions: list[Prediction], explanations: list[Explanation]
+) -> ExplainReply:
+    return ExplainReply(predictions, explanations)
+
+
+PREDICT = Endpoint("records", _predict_body)
+"""POST /predict."""
+PREDICT_V1 = Endpoint("instances", _v1_body)
+"""POST /v1/models/{model}:predict, KServe's V1: instances are records, predictions as in /predict."""
+EXPLAIN_V1 = Endpoint("instances", _explain_body, explains=True)
+"""POST /v1/models/{model}:explain, KServe's V1."""
 
 
 def _with_reasons(predictions: list[Prediction], explanations: list[Explanation]) -> list[Prediction]:
@@ -101,65 +203,11 @@ def _with_reasons(predictions: list[Prediction], explanations: list[Explanation]
     ]
 
 
-async def _score_body(
-    serving: Serving, body: bytes, key: str
-) -> tuple[Route, list[Prediction], list[Explanation]]:
-    """The short way where the body is in order and asks for no reasons, else the long one."""
-    small = len(body) <= serving.settings.inline_bytes
-    read = partial(_read_rows, serving.table, serving.decoder, body, key, serving.settings.max_records)
-    found = read() if small else await serving.aside(read)
-    if found is None:
-        return await _score(serving, await _decode(serving, body, key))
-    route, rows = found
-    batcher, counts = serving.batcher(route)
-    if small:
-        scored = await batcher.score_packed(rows.packed)
-    else:
-        scored = await batcher.score_aside(rows.packed, serving.worker)
+def _predictions(
+    serving: Serving, route: Route, ids: Sequence[str | int | None], scored: Sequence[float]
+) -> list[Prediction]:
     if not all(map(isfinite, scored)):
         raise unscorable(scored)
-    return route, _predictions(serving, route, counts, rows.ids, scored), []
-
-
-def _read_rows(
-    table: Table, decoder: Callable[[Route, str], RowDecoder], body: bytes, key: str, max_records: int
-) -> tuple[Route, Rows] | None:
-    first = table.routes[0]
-    rows = decoder(first, key).decode(body, max_records=max_records)
-    route = first if rows is None else table.choose(rows.ids[0])
-    if route is not first:
-        rows = decoder(route, key).decode(body, max_records=max_records)
-    return None if rows is None else (route, rows)
-
-
-async def _decode(serving: Serving, body: bytes, key: str) -> Asked:
-    decode = partial(decode_records, body, key, max_records=serving.settings.max_records)
-    return decode() if len(body) <= serving.settings.inline_bytes else await serving.aside(decode)
-
-
-async def _score(serving: Serving, asked: Asked) -> tuple[Route, list[Prediction], list[Explanation]]:
-    records, explain = asked
-    route = _choose(serving, records)
-    encoded = _encode(route, records)
-    batcher, counts = serving.batcher(route)
-    explanations: list[Explanation] = []
-    if explain:
-        count = DEFAULT_REASONS if explain is True else explain
-        scored, explanations = await serving.explaining(route).explain(encoded.rows, records, count)
-    else:
-        scored = await batcher.score(encoded.rows)
-    if not np.isfinite(scored).all():
-        raise unscorable(scored)
-    return route, _predictions(serving, route, counts, encoded.ids, publish(scored)), explanations
-
-
-def _predictions(
-    serving: Serving,
-    route: Route,
-    counts: ModelMetrics,
-    ids: Sequence[str | int | None],
-    scored: Sequence[float],
-) -> list[Prediction]:
     threshold = route.threshold
     predictions = [
         Prediction(
@@ -171,19 +219,17 @@ def _predictions(
         )
         for customer, probability in zip(ids, scored, strict=True)
     ]
+    _, counts = serving.batcher(route)
     churning = sum([prediction.churn for prediction in predictions])
     counts.churn += churning
     counts.stay += len(predictions) - churning
     return predictions
 
 
-def _choose(serving: Serving, records: list[Any]) -> Route:
+def _customer(record: Any, id_column: str | None) -> str | int | None:
     """By the first record's id: one revision answers a request, so the reply's version holds for all."""
-    table = serving.table
-    id_column = table.routes[0].model.manifest.id
-    first = records[0]
-    customer = first.get(id_column) if id_column is not None and isinstance(first, dict) else None
-    return table.choose(customer if isinstance(customer, str | int) else None)
+    customer = record.get(id_column) if id_column is not None and isinstance(record, dict) else None
+    return customer if isinstance(customer, str | int) else None
 
 
 def _encode(route: Route, records: list[Any]) -> EncodedRecords:
@@ -194,10 +240,12 @@ def _encode(route: Route, records: list[Any]) -> EncodedRecords:
         raise RequestError(422, "invalid_records", message, error.faults) from None
 
 
-def unscorable(scored: Any) -> RequestError:
+def unscorable(scored: Sequence[float]) -> RequestError:
     """Finite inputs can overflow inside a graph: the record's doing, and no failure of the server."""
-    rows = np.flatnonzero(~np.isfinite(scored))[:20]
     faults = [
-        Fault(int(row), "", "invalid", "the model gives no probability for these values") for row in rows
+        Fault(record, "", "invalid", "the model gives no probability for these values")
+        for record, probability in enumerate(scored)
+        if not isfinite(probability)
     ]
-    return RequestError(422, "unscorable_records", "the model gives no probability for some records", faults)
+    message = "the model gives no probability for some records"
+    return RequestError(422, "unscorable_records", message, faults[:MAX_FAULTS])

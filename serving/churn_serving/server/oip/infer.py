@@ -130,17 +130,19 @@ async def infer(serving: Serving, asked: _Read, wanted: Wanted, *, small: bool) 
     """
     route, explanations = asked.route, []
     batcher, counts = serving.batcher(route)
+    explaining = serving.explaining(route)
     if REASONS in wanted.outputs:
-        records = _records(asked)
-        found, told = await serving.explaining(route).explain(asked.matrix.tolist(), records, wanted.reasons)
-        explanations = [encode_json(each).decode() for each in told]
-        probabilities = np.round(found, 6)
-    elif small:
-        probabilities = np.array(await batcher.score_packed(asked.matrix.tobytes()))
-    else:
-        probabilities = np.array(await batcher.score_aside(asked.matrix.tobytes(), serving.worker))
+        explaining.check(len(asked.matrix))
+        batcher = explaining.batcher
+    packed = asked.matrix.tobytes()
+    found = await (batcher.score_packed(packed) if small else batcher.score_aside(packed, serving.worker))
+    scored = [one.probability for one in found] if REASONS in wanted.outputs else found
+    probabilities = np.array(scored)
     if not np.isfinite(probabilities).all():
-        raise unscorable(probabilities)
+        raise unscorable(scored)
+    if REASONS in wanted.outputs:
+        told = explaining.explain(found, _records(asked), wanted.reasons)
+        explanations = [encode_json(each).decode() for each in told]
     churn = probabilities >= route.threshold
     churning = int(churn.sum())
     counts.churn += churning
