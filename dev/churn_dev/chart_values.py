@@ -9,7 +9,15 @@ from pydantic_core import to_jsonable_python
 
 from churn_operator.settings import Settings
 
-OWN_VALUES = {"namespace", "serving_image", "serving_resources", "metrics_namespaces", "lease", "log_level"}
+OWN_VALUES = {
+    "namespace",
+    "serving_image",
+    "serving_image_prefixes",
+    "serving_resources",
+    "metrics_namespaces",
+    "lease",
+    "log_level",
+}
 """Settings of the operator that other values of the chart decide."""
 FIXED = {"health_port", "metrics_port"}
 """Settings that the chart's probes and Services rely on."""

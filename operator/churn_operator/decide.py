@@ -86,15 +86,35 @@ def decide(observed: Observed, settings: Settings) -> Plan | Halt:
     except InvalidSpecError as error:
         return Halt(Reason.INVALID_SPEC, str(error))
     plan = Plan(spec, revision_of(spec, settings))
-    return find_objection(observed, plan) or plan
+    return find_objection(observed, plan, settings) or plan
 
 
-def find_objection(observed: Observed, plan: Plan) -> Halt | None:
+def find_objection(observed: Observed, plan: Plan, settings: Settings) -> Halt | None:
     """What stands against `plan`, if anything."""
-    return next((objection for check in CHECKS if (objection := check(observed, plan))), None)
+    return next((objection for check in CHECKS if (objection := check(observed, plan, settings))), None)
 
 
-def _account_is_lent(observed: Observed, plan: Plan) -> Halt | None:
+def _image_is_allowed(_: Observed, plan: Plan, settings: Settings) -> Halt | None:
+    """An image runs with the namespace's rights and data: the platform may say where it comes from."""
+    image, prefixes = plan.revision.image, settings.serving_image_prefixes
+    if image == settings.serving_image or not prefixes:
+        return None
+    if any(_begins_with(image, prefix) for prefix in prefixes):
+        return None
+    return Halt(
+        Reason.IMAGE_NOT_ALLOWED,
+        f"spec.serving.image: {image} is not from where the platform allows: {', '.join(prefixes)}",
+        plan,
+    )
+
+
+def _begins_with(image: str, prefix: str) -> bool:
+    """Whether the image's name begins with whole parts: registry.example is not registry.example.org."""
+    rest = image.removeprefix(prefix)
+    return rest != image and (prefix[-1] in "/:@" or rest == "" or rest[0] in "/:@")
+
+
+def _account_is_lent(observed: Observed, plan: Plan, _: Settings) -> Halt | None:
     """An author must not borrow an identity: its owner says by a label that ChurnModels may use it."""
     name = plan.spec.serving.service_account_name
     if name is None:
@@ -110,7 +130,7 @@ def _account_is_lent(observed: Observed, plan: Plan) -> Halt | None:
     )
 
 
-def _names_are_free(observed: Observed, plan: Plan) -> Halt | None:
+def _names_are_free(observed: Observed, plan: Plan, _: Settings) -> Halt | None:
     """A foreign object of a child's name is never touched."""
     for kind, obj in observed.children.items():
         if controller_uid(obj) != observed.uid:
@@ -133,5 +153,5 @@ def name_taken(kind: str, obj: dict[str, Any]) -> tuple[Reason, str]:
     )
 
 
-Check = Callable[[Observed, Plan], Halt | None]
-CHECKS: tuple[Check, ...] = (_account_is_lent, _names_are_free)
+Check = Callable[[Observed, Plan, Settings], Halt | None]
+CHECKS: tuple[Check, ...] = (_image_is_allowed, _account_is_lent, _names_are_free)

@@ -76,7 +76,7 @@ class Reconciler:
             self._memories.pop(key, None)  # the garbage collector removes the children
             return None
         memory = self._memories.setdefault(key, _Memory())
-        decision = roll_back(decide(observed, self.settings), observed, datetime.now(UTC))
+        decision = roll_back(decide(observed, self.settings), observed, self.settings, datetime.now(UTC))
         trouble: Trouble | None = None
         if isinstance(decision, Plan):
             try:

@@ -17,19 +17,20 @@ from churn_operator.names import IN_PLACE_OF_ANNOTATION
 from churn_operator.observe import Failure, Observed
 from churn_operator.revision import Revision, read_revision
 from churn_operator.rollout import Rollout
+from churn_operator.settings import Settings
 
 _HASH = re.compile(r"[0-9a-f]+")
 _REASON = re.compile(r"[A-Za-z]+")
 
 
-def roll_back(decision: Plan | Halt, observed: Observed, now: datetime) -> Plan | Halt:
+def roll_back(decision: Plan | Halt, observed: Observed, settings: Settings, now: datetime) -> Plan | Halt:
     """The decision; where the revision that it asks for failed, with the one that runs in its place."""
     if isinstance(decision, Halt) or decision.spec.rollback == "manual":
         return decision
-    return _held(decision, observed) or _given_up(decision, observed, now) or decision
+    return _held(decision, observed, settings) or _given_up(decision, observed, settings, now) or decision
 
 
-def _held(plan: Plan, observed: Observed) -> Plan | None:
+def _held(plan: Plan, observed: Observed, settings: Settings) -> Plan | None:
     """What was rolled back stays so while the spec asks for the same revision."""
     if not observed.history:
         return None
@@ -38,17 +39,19 @@ def _held(plan: Plan, observed: Observed) -> Plan | None:
     revision = read_revision(newest)
     if not (failed and revision and failed.revision == plan.revision.hash):
         return None
-    return _stood_in(plan, revision, failed, observed)
+    return _stood_in(plan, revision, failed, observed, settings)
 
 
-def _given_up(plan: Plan, observed: Observed, now: datetime) -> Plan | None:
+def _given_up(plan: Plan, observed: Observed, settings: Settings, now: datetime) -> Plan | None:
     """The deadline passed, and another revision answers."""
     rollout = Rollout(plan, observed, now, observed.deployment or {})
     if not (plan.needed and rollout.pods and rollout.timed_out):
         return None
     cause = rollout.failure or Failure(Reason.PROGRESS_DEADLINE_EXCEEDED, "no replica became ready in time")
     failed = Failed(plan.revision.hash, cause.reason, cause.message)
-    plans = (_stood_in(plan, revision, failed, observed) for revision in _answering(plan, observed))
+    plans = (
+        _stood_in(plan, revision, failed, observed, settings) for revision in _answering(plan, observed)
+    )
     return next((found for found in plans if found), None)
 
 
@@ -61,13 +64,15 @@ def _answering(plan: Plan, observed: Observed) -> Iterator[Revision]:
             yield revision
 
 
-def _stood_in(plan: Plan, revision: Revision, failed: Failed, observed: Observed) -> Plan | None:
+def _stood_in(
+    plan: Plan, revision: Revision, failed: Failed, observed: Observed, settings: Settings
+) -> Plan | None:
     """The plan with `revision`, if that may run: a record is no way around what a spec is held to."""
     account = revision.serving.service_account_name
     if account not in {None, plan.spec.serving.service_account_name}:
         return None  # only the account that the spec names was looked at
     found = replace(plan, revision=revision, in_place_of=failed)
-    return None if find_objection(observed, found) else found
+    return None if find_objection(observed, found, settings) else found
 
 
 def _read_mark(text: str | None) -> Failed | None:

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         requests={"cpu": "100m", "memory": "256Mi"}, limits={"cpu": "1", "memory": "512Mi"}
     )
     """Resources of a replica where spec.serving.resources is unset (JSON). It needs some 90 MB at rest."""
+    serving_image_prefixes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Where spec.serving.image may come from (JSON list): registries, repositories or whole images, each
+    matched up to a `/`, `:` or `@`; empty for anywhere."""
     metrics_namespaces: tuple[str, ...] = ()
     """Namespaces whose pods may read the replicas' metrics on 9090 (JSON list); empty for any."""
     store_ports: tuple[Port, ...] = (443,)

@@ -27,6 +27,7 @@ OTHER = {
     "serving.image.repository": {"serving": {"image": {"repository": "registry.example/serving"}}},
     "serving.image.tag": {"serving": {"image": {"tag": "9"}}},
     "serving.image.digest": {"serving": {"image": {"digest": DIGEST}}},
+    "serving.imagePrefixes": {"serving": {"imagePrefixes": ["registry.example"]}},
     "serving.resources": {"serving": {"resources": {"limits": {"memory": "1Gi"}}}},
     "models": {"models": {"telco": TELCO}},
     "metrics.namespaces": {"metrics": {"namespaces": ["monitoring"]}},
@@ -63,6 +64,10 @@ REFUSED = {
     "no operator at all": ({"replicas": 0}, "/replicas"),
     "a limit of no time at all": ({"alerts": {"latencySeconds": 0}}, "/alerts/latencySeconds"),
     "an interval without its unit": ({"monitors": {"interval": "30"}}, "/monitors/interval"),
+    "an image prefix that allows everything": (
+        {"serving": {"imagePrefixes": [""]}},
+        "/serving/imagePrefixes",
+    ),
     "a namespace that is not a list": ({"metrics": {"namespaces": "monitoring"}}, "/metrics/namespaces"),
     "a setting that does not exist": ({"settings": {"worker": 1}}, "worker"),
     "a setting out of its range": ({"settings": {"workers": 0}}, "/settings/workers"),

@@ -59,7 +59,7 @@ class World:
 
     @property
     def decision(self) -> Plan | Halt:
-        return roll_back(decide(self.observed, self.settings), self.observed, NOW)
+        return roll_back(decide(self.observed, self.settings), self.observed, self.settings, NOW)
 
     @property
     def plan(self) -> Plan:

@@ -5,6 +5,7 @@ import pytest
 
 from churn_operator.api.conditions import Reason
 from churn_operator.kinds import SERVICE
+from churn_operator.settings import Settings
 
 PIN = "sha256:" + "a" * 64
 INVALID = {
@@ -103,6 +104,48 @@ def test_an_identity_must_be_lent(world: Any):
     assert 'does not carry the label churnops.io/serving: "true"' in plain.halt.message
     lent = {"metadata": {"name": "powerful", "labels": {"churnops.io/serving": "true"}}}
     assert replace(asking, service_account=lent).plan.spec.serving.service_account_name == "powerful"
+
+
+class TestImage:
+    """Where the platform says where images come from."""
+
+    PREFIXES = ("registry.example", "docker.io/team/", "docker.io/churnops/churn-serving:9")
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            "registry.example/any/serving:1",
+            "registry.example:5000/serving",
+            "docker.io/team/serving@sha256:" + "0" * 64,
+            "docker.io/churnops/churn-serving:9",
+            "docker.io/churnops/churn-serving:9@sha256:" + "0" * 64,
+            Settings().serving_image,
+            None,
+        ],
+    )
+    def test_of_an_allowed_place_is_served(self, world: Any, image: str | None):
+        limited = replace(world, settings=Settings(serving_image_prefixes=self.PREFIXES))
+        assert limited.asking(serving={"image": image} if image else {}).plan
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            "registry.example.org/serving",
+            "docker.io/team",
+            "docker.io/teams/serving",
+            "docker.io/churnops/churn-serving:99",
+            "churn-serving",
+        ],
+    )
+    def test_of_another_stalls_and_names_the_field(self, world: Any, image: str):
+        limited = replace(world, settings=Settings(serving_image_prefixes=self.PREFIXES))
+        halt = limited.asking(serving={"image": image}).halt
+        assert halt.reason is Reason.IMAGE_NOT_ALLOWED
+        assert halt.message.startswith(f"spec.serving.image: {image} is not from where the platform allows: ")
+        assert halt.stalled
+
+    def test_may_be_any_without_a_list(self, world: Any):
+        assert world.asking(serving={"image": "anywhere.example/serving"}).plan
 
 
 class TestReplicas:

@@ -49,6 +49,8 @@ class Reason(StrEnum):
     """Ready, Reconciling: children of an earlier ChurnModel of this name are still being removed."""
     SERVICE_ACCOUNT_NOT_ALLOWED = "ServiceAccountNotAllowed"
     """Ready, Stalled: the account is missing or lacks the label churnops.io/serving: "true"."""
+    IMAGE_NOT_ALLOWED = "ImageNotAllowed"
+    """Ready, Stalled: spec.serving.image is from nowhere that the platform allows."""
     APPLY_REFUSED = "ApplyRefused"
     """Ready, Reconciling: the API server refuses a child (right, quota, admission); tried again."""
     ROLLED_BACK = "RolledBack"
