@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from churn_dev import bundles, images, release
+from churn_dev import bundles, release
 from churn_dev.audit import AuditLog, Request
 from churn_dev.churnmodel import churn_model, restricted_namespace, wait_ready
-from churn_dev.cluster import Cluster, up
+from churn_dev.cluster import Cluster
 from churn_dev.console import step
 from churn_dev.kubectl import Kubectl, Object, wait_until
 
@@ -76,10 +76,7 @@ def table(figures: Iterable[Figure]) -> str:
 def run(name: str) -> list[Figure]:
     """Measures everything on the local cluster of that name, which is brought up for it."""
     with step("cluster, images, chart"):
-        cluster = up(name=name)
-        for image in images.build_product():
-            cluster.load_image(image)
-        release.install(cluster)
+        cluster = release.bring_up(name)
     with tempfile.TemporaryDirectory() as work:
         with step("models"):
             models = bundles.publish_models(cluster, Path(work))

@@ -31,6 +31,12 @@ def remove(root: str) -> bool:
     return True
 
 
+def processes(root: str) -> list[int]:
+    """Ids of the processes in the group and all below it."""
+    groups = (_hierarchies()[0] / root).glob("**/cgroup.procs")
+    return [int(pid) for group in groups for pid in group.read_text().split()]
+
+
 def _unified() -> bool:
     return (_MOUNT / "cgroup.controllers").exists()
 

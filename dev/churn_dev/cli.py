@@ -1,6 +1,7 @@
 """The command `churn-dev`. Results go to standard output, progress and errors to standard error."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,24 @@ def bench_serving(
     print(benchmarks.table(figures), end="")
     if record is not None:
         benchmarks.record(figures, record)
+
+
+@app.command()
+def soak(
+    name: Name = "soak",
+    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+) -> None:
+    """Disturb a model under load in every way and print what became of each request; exit 1 if one failed."""
+    from churn_dev import bench as benchmarks
+    from churn_dev import soak as soaking
+
+    with _one_line_errors(), tempfile.TemporaryDirectory() as work:
+        figures = list(soaking.run(name, Path(work)).figures())
+    print(benchmarks.table(figures), end="")
+    if record is not None:
+        benchmarks.record(figures, record)
+    if not all(figure.met for figure in figures):
+        raise typer.Exit(1)
 
 
 def _bundle(argument: str) -> tuple[str, Path]:

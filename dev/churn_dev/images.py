@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import tarfile
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +18,7 @@ PAUSE = "localhost/pause:dev"
 
 OPERATOR = f"docker.io/churnops/churn-operator:{version('churn-operator')}"
 SERVING = f"docker.io/churnops/churn-serving:{version('churn-serving')}"
+SECOND_SERVING = "docker.io/churnops/test-serving-second:1"
 SAMPLE = "docker.io/churnops/telco-bundle:1"
 """The model image that the samples name."""
 
@@ -54,6 +56,16 @@ def build_product() -> list[str]:
         dockerfile = (ROOT / file).read_text()
         _ensure(name, dockerfile, ROOT, content_key(_copied(dockerfile), base_inputs, dockerfile))
     return list(PRODUCT)
+
+
+def build_second_serving() -> str:
+    """Builds the serving image under another name and digest: what a rollout of the image rolls to."""
+    dockerfile = f"FROM {SERVING}\nLABEL dev.churnops.second=true\n"
+    with tempfile.TemporaryDirectory() as nothing:
+        _ensure(
+            SECOND_SERVING, dockerfile, Path(nothing), content_key([], dockerfile, builder.image_id(SERVING))
+        )
+    return SECOND_SERVING
 
 
 def build_bundle(name: str, directory: Path) -> None:

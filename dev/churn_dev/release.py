@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from churn_dev import builder, images, tools
-from churn_dev.cluster import Cluster
+from churn_dev.cluster import Cluster, up
 from churn_dev.paths import ROOT
 
 NAMESPACE = "churn-operator"
@@ -13,6 +13,15 @@ CHART = ROOT / "helm/churn-operator"
 
 class HelmError(Exception):
     """helm ended with an error; the message is what it printed."""
+
+
+def bring_up(name: str) -> Cluster:
+    """The cluster of that name with the product's images on its nodes and the chart installed."""
+    cluster = up(name=name)
+    for image in images.build_product():
+        cluster.load_image(image)
+    install(cluster)
+    return cluster
 
 
 def install(

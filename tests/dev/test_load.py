@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from churn_dev.kubectl import wait_until
-from churn_dev.load import Load
+from churn_dev.load import KEPT, Load
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,6 +65,15 @@ def test_half_of_the_requests_take_a_new_connection(server: _Server) -> None:
     with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=100) as load:
         wait_until(lambda: server.requests >= 40, "40 requests")
     assert load.outcomes.sent // 2 <= len(server.connections) < load.outcomes.sent
+
+
+def test_every_kept_connection_is_used_in_turn(server: _Server) -> None:
+    """One that rests would not notice that its pod went away."""
+    with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=100) as load:
+        wait_until(lambda: server.requests >= 8 * KEPT, "several uses of each")
+    new = load.outcomes.sent // 2
+    assert len(server.connections) - new >= KEPT
+    assert load.outcomes.longest_idle > 0
 
 
 def test_a_refused_connection_is_a_failure_and_not_an_exception() -> None:

@@ -1,0 +1,165 @@
+"""`make soak`: a model under load, and all that happens in a cluster happens to it. No request may fail.
+
+A control without preStop and draining has to fail under the same load, or nothing was measured.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from churn_dev import bundles, hasty, release
+from churn_dev.bench import Figure
+from churn_dev.churnmodel import restricted_namespace
+from churn_dev.cluster import down
+from churn_dev.console import step
+from churn_dev.disturb import NAME, Disturbed
+from churn_dev.errors import DevError
+from churn_dev.kubectl import Kubectl, wait_until
+from churn_dev.load import Load, Outcomes
+from churn_dev.local import LocalCluster
+
+NAMESPACE = "churn-soak"
+DRAIN_SECONDS = 5.0
+"""How long a server goes on after SIGTERM: a kept connection unused for so long would miss it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often each thing happens, and under what load.
+
+    Attributes:
+        rollouts: of the model, and as many of the image.
+        drains: of a node.
+        scale_downs: from twice the replicas.
+        bad_models: bundles that are refused.
+        operator_kills: in the middle of a rollout.
+        outage_seconds: how long the API server is away, once.
+        rate: requests a second, half of them over new connections.
+        requests: least number in all; the load goes on until it is reached.
+    """
+
+    rollouts: int = 20
+    drains: int = 5
+    scale_downs: int = 5
+    bad_models: int = 3
+    operator_kills: int = 3
+    outage_seconds: int = 60
+    rate: float = 250
+    requests: int = 200_000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One kind of disturbance.
+
+    Attributes:
+        what: in words.
+        times: how often it was done.
+        seconds: how long it took in all.
+        sent: requests meanwhile.
+        failed: those of them that got no 200.
+    """
+
+    what: str
+    times: int
+    seconds: float
+    sent: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of every request.
+
+    Attributes:
+        trials: in their order.
+        outcomes: of the model's requests.
+        control: of the requests to the control.
+    """
+
+    trials: list[Trial]
+    outcomes: Outcomes
+    control: Outcomes
+
+    def figures(self) -> Iterator[Figure]:
+        """Rows of the table."""
+        for each in self.trials:
+            said = f"{each.failed} of {each.sent:,} in {each.seconds:.0f} s"
+            yield Figure(f"{each.times} x {each.what}", "0 failed", said, each.failed == 0)
+        yield Figure("all requests", "0 failed", self.outcomes.describe(), self.outcomes.failed == 0)
+        idle = self.outcomes.longest_idle
+        yield Figure(
+            "longest that a kept connection was not used",
+            f"< {DRAIN_SECONDS:.0f} s", f"{idle:.1f} s", idle < DRAIN_SECONDS,
+        )  # fmt: skip
+        blind = "control, no preStop and no draining"
+        yield Figure(blind, "some fail", self.control.describe(), self.control.failed > 0)
+
+
+def run(name: str, work: Path) -> Result:
+    """Does it all on the local cluster of that name, which is brought up for it and goes at the end.
+
+    Args:
+        name: of the cluster.
+        work: directory for the bundles.
+
+    Raises:
+        DevError: the cluster is not a local one: its parts cannot be stopped.
+    """
+    with step("cluster, images, chart"):
+        cluster = release.bring_up(name)
+    if not isinstance(cluster, LocalCluster):
+        raise DevError("the soak stops parts of the cluster: run it with CLUSTER=local")
+    with step("models"):
+        models = bundles.publish_models(cluster, work)
+    kubectl = Kubectl(cluster.kubeconfig, NAMESPACE)
+    kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    kubectl.apply(restricted_namespace(NAMESPACE))
+    result = soak(cluster, kubectl, models, Plan())
+    down(name)
+    return result
+
+
+def soak(cluster: LocalCluster, kubectl: Kubectl, models: bundles.Models, plan: Plan) -> Result:
+    """Disturbs one ChurnModel in every way under load, then rolls the control until it fails.
+
+    Args:
+        cluster: a local cluster with the chart installed.
+        kubectl: in a namespace without a ChurnModel called telco.
+        models: the published bundles.
+        plan: how much of each.
+    """
+    body = {"records": [row["record"] for row in models.first.golden_rows()[:3]]}
+    model = Disturbed(cluster, kubectl, models)
+    with Load(model.url, body, rate=plan.rate, limit=1_000_000) as load:
+        trials = [
+            _trial(load.outcomes, what, times, disturb, model.settle)
+            for what, times, disturb in _disturbances(model, plan)
+        ]
+        wait_until(lambda: load.outcomes.sent >= plan.requests, "enough requests", seconds=900)
+    return Result(trials, load.outcomes, hasty.roll_until_it_fails(kubectl, NAME, body, rate=plan.rate))
+
+
+def _disturbances(model: Disturbed, plan: Plan) -> Iterator[tuple[str, int, Callable[[], None]]]:
+    yield "rollout of the model", plan.rollouts, model.roll_model
+    yield "rollout of the image", plan.rollouts, model.roll_image
+    yield "drain of a node", plan.drains, model.drain
+    yield "scale down from four to two", plan.scale_downs, model.scale_down
+    yield "bad model refused", plan.bad_models, model.try_bad_model
+    yield "operator killed in a rollout", plan.operator_kills, model.kill_operator
+    outage = partial(model.lose_api_server, plan.outage_seconds)
+    yield f"API server away for {plan.outage_seconds} s", 1, outage
+
+
+def _trial(
+    outcomes: Outcomes, what: str, times: int, disturb: Callable[[], None], settle: Callable[[], None]
+) -> Trial:
+    started, sent, failed = time.monotonic(), outcomes.sent, outcomes.failed
+    for number in range(1, times + 1):
+        with step(f"{what} {number}/{times}"):
+            disturb()
+            settle()
+    seconds = time.monotonic() - started
+    return Trial(what, times, seconds, outcomes.sent - sent, outcomes.failed - failed)
