@@ -89,7 +89,10 @@ def ctr(layout: Layout, node: str, *arguments: str) -> str:
 
 
 def _has_own_run(init: int | None) -> bool:
-    return init is not None and "node /run tmpfs" in Path(f"/proc/{init}/mounts").read_text()
+    try:
+        return init is not None and "node /run tmpfs" in Path(f"/proc/{init}/mounts").read_text()
+    except OSError:  # the holder forks on its way: that child is gone already
+        return False
 
 
 def _answers(layout: Layout, node: str) -> bool:
