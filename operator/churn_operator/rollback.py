@@ -49,9 +49,7 @@ def _given_up(plan: Plan, observed: Observed, settings: Settings, now: datetime)
         return None
     cause = rollout.failure or Failure(Reason.PROGRESS_DEADLINE_EXCEEDED, "no replica became ready in time")
     failed = Failed(plan.revision.hash, cause.reason, cause.message)
-    plans = (
-        _stood_in(plan, revision, failed, observed, settings) for revision in _answering(plan, observed)
-    )
+    plans = (_stood_in(plan, revision, failed, observed, settings) for revision in _answering(plan, observed))
     return next((found for found in plans if found), None)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from churn_operator.kinds import CONFIG_MAP, CONTROLLER_REVISION, DEPLOYMENT
 from churn_operator.observe import Failure
+from churn_operator.settings import Settings
 
 BAD = {"image": "bad"}
 TIMED_OUT = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
@@ -59,6 +60,13 @@ class TestGivingUp:
         changed = replace(changed.applied(), pods=good.pods)
         back = failing(changed, serving=BAD)
         assert back.desired.children[DEPLOYMENT] == changed.desired.children[DEPLOYMENT]
+
+    def test_never_goes_back_to_an_image_that_is_allowed_no_more(self, world: Any):
+        before = world.asking(serving={"image": "elsewhere.example/serving"}).serving()
+        failed = failing(before, serving={"image": "registry.example/bad"})
+        assert revision_in(failed) == before.plan.revision.hash
+        limited = replace(failed, settings=Settings(serving_image_prefixes=("registry.example",)))
+        assert revision_in(limited) != before.plan.revision.hash
 
     def test_leaves_what_answers_its_decision(self, good: Any):
         back = failing(good, serving=BAD, decision={"threshold": 0.9})
