@@ -14,6 +14,7 @@ MENDS: dict[str, str] = {
     Reason.NAME_CONFLICT: "delete or rename the object that the message names, or rename the ChurnModel",
     Reason.WAITING_FOR_REMOVAL: "wait; if it lasts, an object of the earlier ChurnModel has a finalizer",
     Reason.SERVICE_ACCOUNT_NOT_ALLOWED: 'its owner allows it by the label churnops.io/serving: "true"',
+    Reason.IMAGE_NOT_ALLOWED: "set spec.serving.image to one that the platform allows, or leave it out",
     Reason.APPLY_REFUSED: "ask whoever runs the cluster: a right, a quota or an admission rule is in the way",
     Reason.PODS_REFUSED: "raise the quota, or ask for less in spec.serving.resources",
     Reason.PROGRESS_DEADLINE_EXCEEDED: "look at the replicas' logs: they started and never got ready",
