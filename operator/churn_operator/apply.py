@@ -23,6 +23,7 @@ from churn_operator.errors import (
     RefusedError,
     TooManyRequestsError,
     UnprocessableError,
+    VanishedError,
 )
 from churn_operator.kinds import (
     AUTOSCALER,
@@ -37,7 +38,7 @@ from churn_operator.kinds import (
     Kind,
 )
 from churn_operator.names import CONFIG_DIGEST_ANNOTATION, FIELD_MANAGER, REPLICAS_MANAGER, controller_uid
-from churn_operator.observe import Observed, Pod
+from churn_operator.observe import Observed, Pod, is_going
 from churn_operator.runtime.client import JSON_PATCH, MERGE_PATCH, Client
 
 log = structlog.get_logger()
@@ -72,9 +73,12 @@ class Writer:
             How many objects it wrote.
 
         Raises:
+            VanishedError: The ChurnModel is gone.
             NameConflictError: A name is taken by an object of somebody else.
             ApiError: The most telling of what went wrong; the next stages were not begun.
         """
+        if _lost(desired, observed):
+            await self._confirm(observed)
         if AUTOSCALER not in desired.children:
             await self._prune(desired, observed, AUTOSCALER)  # or it would set the replicas back
         wrote = 0
@@ -83,6 +87,17 @@ class Writer:
             wrote += sum(await _together(self._bring(kind, child, plan, observed) for kind, child in wanted))
         wrote += await self._prune(desired, observed)
         return wrote + await self._refresh_pods(observed, desired.children[CONFIG_MAP])
+
+    async def _confirm(self, observed: Observed) -> None:
+        """Reads the ChurnModel: its children go when it goes, and their watches may tell of it sooner."""
+        key = (observed.namespace, observed.name)
+        try:
+            self._caches.models.put(await self._client.get(CHURN_MODEL, *key))
+        except NotFoundError:
+            self._caches.models.drop(key, observed.uid)
+        present = self._caches.models.get(key)
+        if present is None or is_going(present) or present["metadata"]["uid"] != observed.uid:
+            raise VanishedError(f"ChurnModel {observed.name} is gone")
 
     async def _bring(self, kind: Kind, child: dict[str, Any], plan: Plan, observed: Observed) -> bool:
         """Makes one child what it should be. True if that took a write."""
@@ -218,8 +233,20 @@ class Writer:
     async def write_status(self, observed: Observed, status: dict[str, Any]) -> None:
         body = CHURN_MODEL.named(observed.namespace, observed.name) | {"status": status}
         body["metadata"]["uid"] = observed.uid  # not onto a ChurnModel that took the name since
-        written = await self._client.apply(CHURN_MODEL, body, FIELD_MANAGER, subresource="status")
+        try:
+            written = await self._client.apply(CHURN_MODEL, body, FIELD_MANAGER, subresource="status")
+        except NotFoundError:
+            self._caches.models.drop((observed.namespace, observed.name), observed.uid)
+            raise VanishedError(f"ChurnModel {observed.name} is gone") from None
         self._caches.models.put(written)
+
+
+def _lost(desired: Desired, observed: Observed) -> bool:
+    """Whether a child is missing that was there when the status was last written."""
+    reported = observed.model["status"].get("observedGeneration") == observed.generation
+    present = {(kind, obj["metadata"]["name"]) for kind, obj in observed.owned}
+    wanted = ((kind, child["metadata"]["name"]) for kind, child in desired.children.items())
+    return reported and any(child not in present for child in wanted)
 
 
 def _seeded(kind: Kind, wanted: dict[str, Any], plan: Plan) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class NotLeadingError(ApiError):
     """Nothing was sent: another instance holds the Lease, or may do so by now."""
 
 
+class VanishedError(OperatorError):
+    """The ChurnModel itself is gone, which its watch has yet to tell: nothing is done for it any more."""
+
+
 class NameConflictError(OperatorError):
     """An object of that name is not ours; it is never touched. `reason` says whether it will go away."""
 

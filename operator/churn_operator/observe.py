@@ -116,6 +116,11 @@ class Observed:
         return frozenset(pod.revision for pod in self.pods)
 
 
+def is_going(model: dict[str, Any]) -> bool:
+    """Whether a ChurnModel is being deleted: the garbage collector removes its children."""
+    return "deletionTimestamp" in model["metadata"]
+
+
 def trim(obj: dict[str, Any]) -> dict[str, Any]:
     """A child without what nobody reads. managedFields become: when we wrote, whether we own replicas."""
     metadata = dict(obj["metadata"])

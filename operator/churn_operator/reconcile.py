@@ -20,12 +20,13 @@ from churn_operator.errors import (
     NotFoundError,
     RefusedError,
     UnprocessableError,
+    VanishedError,
 )
 from churn_operator.events import EventPoster, transition
 from churn_operator.kinds import SERVICE_ACCOUNT
 from churn_operator.names import PAUSED_ANNOTATION
 from churn_operator.news import Urgency, urgency
-from churn_operator.observe import Observed
+from churn_operator.observe import Observed, is_going
 from churn_operator.ready import Trouble
 from churn_operator.rollback import roll_back
 from churn_operator.rollout import is_current
@@ -72,9 +73,15 @@ class Reconciler:
             ApiError: Something passing went wrong: try again.
         """
         observed = await self._observe(key)
-        if observed is None or "deletionTimestamp" in observed.model["metadata"]:
-            self._memories.pop(key, None)  # the garbage collector removes the children
+        if observed is None or is_going(observed.model):
+            self._memories.pop(key, None)
             return None
+        try:
+            return await self._pass(key, observed)
+        except VanishedError:
+            return None  # the caches know it by now
+
+    async def _pass(self, key: Key, observed: Observed) -> float | None:
         memory = self._memories.setdefault(key, _Memory())
         decision = roll_back(decide(observed, self.settings), observed, self.settings, datetime.now(UTC))
         trouble: Trouble | None = None

@@ -11,11 +11,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import yaml
 
 from churn_dev import tools
@@ -23,6 +24,8 @@ from churn_dev.audit import AuditLog, Request
 from churn_dev.cluster import LANES, Cluster, down, up
 from churn_dev.generate import CHART, ROOT
 from churn_dev.kubectl import Kubectl, KubectlError, Object, condition, wait_until
+
+from .trial import Lane
 
 NAME = f"{LANES}-api"
 SYSTEM = "churn-operator"
@@ -141,6 +144,17 @@ def operator(
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert code == 0
     assert [line for line in lines if line["level"] in {"error", "critical"}] == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lane(
+    cluster: Cluster, operator: Operator, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Lane]:
+    """The API server for trials, which bring operators of their own: the lane's rests meanwhile."""
+    operator.stop()
+    async with Lane.open(cluster.kubeconfig, operator.kubeconfig, tmp_path_factory.mktemp("trials")) as lane:
+        yield lane
+    operator.start()
 
 
 @pytest.fixture

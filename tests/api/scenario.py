@@ -1,0 +1,142 @@
+"""The life of one ChurnModel, step by step, and the name of every write that the operator does in it."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from churn_dev.fault_proxy import Call
+from churn_operator.kinds import CHURN_MODEL, SERVICE
+from churn_operator.names import REPLICAS_MANAGER
+from churn_operator.runtime.client import APPLY, JSON_PATCH, MERGE_PATCH
+
+from .trial import SPEC, State, Trial
+
+AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70}
+OTHER = {"uri": "oci://registry.example/telco:2", "digest": "sha256:" + "1" * 64}
+THIRD = {"uri": "oci://registry.example/telco:3", "digest": "sha256:" + "2" * 64}
+SITES = {
+    "_apply": {"create", "apply"},
+    "_evict": {"evict"},
+    "_hand_over_replicas": {"hand over"},
+    "_delete": {"delete"},
+    "_stamp_pod": {"stamp"},
+    "write_status": {"status"},
+    "_post_event": {"post"},
+}
+"""The functions of the operator that write, and what their writes are called here."""
+
+
+def name_of(call: Call) -> str:
+    """What a write is for, and the resource: `create services`."""
+    _, resource, _, subresource = call.place
+    if call.method != "PATCH":
+        return f"{'post' if call.method == 'POST' else 'delete'} {resource}"
+    if call.content_type != APPLY:
+        return f"{ {JSON_PATCH: 'evict', MERGE_PATCH: 'stamp'}[call.content_type] } {resource}"
+    if subresource:
+        return f"{subresource} {resource}"
+    if call.query["fieldManager"] == REPLICAS_MANAGER:
+        return f"hand over {resource}"
+    return f"{'create' if 'resourceVersion' in call.json()['metadata'] else 'apply'} {resource}"
+
+
+async def create(trial: Trial) -> None:
+    await trial.apply(SPEC)
+
+
+async def new_threshold(trial: Trial) -> None:
+    await trial.edit(decision={"threshold": 0.6})
+
+
+async def autoscaling_on(trial: Trial) -> None:
+    await trial.edit(autoscaling=AUTOSCALING)
+
+
+async def new_model(trial: Trial) -> None:
+    await trial.edit(model=OTHER)
+
+
+async def suspend(trial: Trial) -> None:
+    await trial.edit(suspend=True)
+
+
+async def resume(trial: Trial) -> None:
+    await trial.edit(suspend=False)
+
+
+async def third_model(trial: Trial) -> None:
+    """The revision before the last is now one too many."""
+    await trial.edit(model=THIRD)
+
+
+async def autoscaling_off(trial: Trial) -> None:
+    await trial.edit(autoscaling=None, replicas=3)
+
+
+async def strangers(trial: Trial) -> None:
+    """Somebody deletes a child; and somebody opens a port."""
+    await trial.delete(SERVICE)
+    await trial.until(lambda: trial.get(SERVICE), "the Service is back")
+    port = {"op": "add", "path": "/spec/ports/-", "value": {"name": "ssh", "port": 22}}
+    await trial.patch(SERVICE, [port], how=JSON_PATCH)
+
+
+async def delete(trial: Trial) -> None:
+    await trial.delete(CHURN_MODEL)
+
+
+STEPS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
+    create, new_threshold, autoscaling_on, new_model, suspend, resume, third_model, autoscaling_off,
+    strangers, delete,
+)  # fmt: skip
+
+
+class Reference:
+    """A run without faults: the writes of each step, and the state after it."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.states: dict[str, asyncio.Future[State]] = {
+            step.__name__: loop.create_future() for step in STEPS
+        }
+        self.writes: dict[str, list[str]] = {}
+
+    async def run(self, trial: Trial) -> None:
+        """Takes every step, and notes what it led to."""
+        for step in STEPS:
+            trial.writes.clear()
+            await step(trial)
+            if step is not delete:
+                await trial.until_settled()
+            await trial.until_quiet()
+            self.writes[step.__name__] = [name_of(call) for call in trial.writes]
+            self.states[step.__name__].set_result(await look(trial, step.__name__))
+
+    @property
+    def calls(self) -> set[tuple[str, str]]:
+        """Each step and the name of a write in it."""
+        return {(step, write) for step, writes in self.writes.items() for write in writes}
+
+
+async def look(trial: Trial, step: str) -> State:
+    """The state that two runs are to share after a step."""
+    return await trial.state(stamps=step == new_threshold.__name__)
+
+
+async def agree(trial: Trial, step: str, reference: Reference) -> None:
+    """Waits until the trial's state after a step is the reference's.
+
+    Raises:
+        AssertionError: it does not come to that; shows the difference.
+    """
+    wanted = await reference.states[step]
+
+    async def same() -> bool:
+        return await look(trial, step) == wanted
+
+    with contextlib.suppress(TimeoutError):
+        await trial.until(same, "the same state")
+        return
+    found = await look(trial, step)
+    for name in sorted(found.keys() | wanted.keys()):
+        assert found.get(name) == wanted.get(name), f"{step} in {trial.namespace}: {name}"
