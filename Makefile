@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
 MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
 
-.PHONY: help setup demo down check test test-api test-chart test-nodes bench bench-serving soak generate lock format
+.PHONY: help setup demo down check test test-api test-chart test-nodes bench bench-serving soak faults generate lock format
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ bench-serving: setup ## Measure the server beside a bare echo, for docs/benchmar
 
 soak: setup ## Roll, drain, scale, kill and cut for 20 minutes under load; no request may fail (docs/soak.md)
 	$(BIN)/churn-dev soak --record docs/soak.md
+
+faults: setup ## Every fault at every request of the operator, not only the sample that `make test` takes
+	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest tests/api/test_crashes.py
 
 generate: setup ## Write every generated file from its source
 	$(BIN)/python -m churn_dev.generate

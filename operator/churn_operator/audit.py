@@ -7,7 +7,7 @@ from typing import NoReturn
 import structlog
 
 from churn_operator.caches import Key, Models
-from churn_operator.errors import ApiError, NotFoundError
+from churn_operator.errors import ApiError, KindMissingError, NotFoundError
 from churn_operator.kinds import CHURN_MODEL
 from churn_operator.runtime.client import Client
 
@@ -42,7 +42,7 @@ class Audit:
         while True:
             try:
                 await self._list()
-            except NotFoundError:
+            except KindMissingError:
                 log.warning("The ChurnModel CRD is not installed: apply crds/churnmodels.churnops.io.yaml")
             except ApiError as error:
                 log.warning("ChurnModels not listed", error=error.message, status=error.status)

@@ -39,7 +39,11 @@ class TooManyRequestsError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """404: the object, its namespace or its kind is gone."""
+    """404: the object or its namespace is gone."""
+
+
+class KindMissingError(ApiError):
+    """404 for the kind itself: its CRD is not there (yet), or this API server has not heard of it."""
 
 
 class ConflictError(ApiError):

@@ -17,6 +17,7 @@ from churn_operator.errors import (
     ApiError,
     ConflictError,
     GoneError,
+    KindMissingError,
     NamespaceEndingError,
     NotFoundError,
     NotLeadingError,
@@ -233,5 +234,7 @@ def _error(status: int, payload: dict[str, Any], headers: Mapping[str, str]) -> 
     causes = tuple(str(cause.get("reason", "")) for cause in details.get("causes") or ())
     if status == 403 and "NamespaceTerminating" in causes:
         return NamespaceEndingError(status, message, reason="Forbidden")
+    if status == 404 and not details.get("name"):
+        return KindMissingError(status, message, reason="NotFound")
     kind = _ERRORS.get(status, ServerTroubleError if status >= 500 else RefusedError)
     return kind(status, message, reason=str(payload.get("reason", "")))
