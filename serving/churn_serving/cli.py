@@ -15,7 +15,14 @@ from churn_serving.errors import ChurnServingError, DataError
 from churn_serving.settings import PREFIX, describe_settings
 
 _PATH = click.Path(path_type=Path)
-ALGORITHMS = ["logistic", "gradient-boosting", "hist-gradient-boosting", "random-forest"]
+ALGORITHMS = [
+    "logistic",
+    "gradient-boosting",
+    "hist-gradient-boosting",
+    "random-forest",
+    "xgboost",
+    "lightgbm",
+]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -64,7 +71,7 @@ def app() -> None:
 @click.option("--version", required=True, help="The model's version.")
 @click.option("--out", type=_PATH, required=True, help="Directory to write to; a bundle there is replaced.")
 def train(out: Path, **plan: Any) -> None:
-    """Train a model on DATA, a CSV file whose first line names the columns, and write it as a bundle."""
+    """Train a model on DATA, a CSV file with a line of column names or a Parquet file, and write a bundle."""
     with _told():
         from churn_serving.commands import train_bundle
 
@@ -131,7 +138,7 @@ def score(source: str, target: Path, model: Path, **options: Any) -> None:
 @click.option("--resamples", type=click.IntRange(20, 100_000), default=300, help="Bootstrap samples.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Decides which they are.")
 def compare(first: Path, second: Path, data: Path, resamples: int, seed: int) -> None:
-    """Compare the bundles A and B on DATA, a CSV file of customers that says who churned."""
+    """Compare the bundles A and B on DATA, a CSV or Parquet file of customers that says who churned."""
     with _told():
         from churn_serving.commands import compare_bundles
 

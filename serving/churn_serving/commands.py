@@ -22,7 +22,7 @@ def train_bundle(out: Path, *, algorithm: str, calibration: str | None, **plan: 
     check_target(out)
     try:
         from churn_serving.train.calibration import Calibration
-        from churn_serving.train.pipeline import Algorithm
+        from churn_serving.train.classifiers import Algorithm
         from churn_serving.train.train import TrainingPlan
         from churn_serving.train.train import train as train_model
     except ModuleNotFoundError as error:

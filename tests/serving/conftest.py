@@ -10,7 +10,7 @@ import pytest
 
 from churn_serving.bundle.write import write_files
 from churn_serving.model import Model, load_model
-from churn_serving.train.pipeline import Algorithm
+from churn_serving.train.classifiers import Algorithm
 from churn_serving.train.train import TrainingPlan, train
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,7 @@
 """From a CSV file of any customers to a bundle."""
 
 import csv
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from churn_serving.bundle.sums import SUMS, digest_of
 from churn_serving.bundle.write import write_files
 from churn_serving.errors import DataError
 from churn_serving.model import load_model
-from churn_serving.train.pipeline import Algorithm
+from churn_serving.train.classifiers import Algorithm
 from churn_serving.train.train import TrainingPlan, train
 
 from .conftest import TELCO_CSV, shop_plan
@@ -201,6 +202,49 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, content: bytes, mes
     data = tmp_path / "d.csv"
     data.write_bytes(content)
     assert message in refusal(TrainingPlan(data=data, target="left", positive="1", name="m", version="1"))
+
+
+def as_parquet(source: Path, target: Path) -> Path:
+    """As a data platform writes it: typed columns, dictionaries, missing values."""
+    import pandas as pd
+
+    frame = pd.read_csv(source, dtype={"region": "category"})
+    frame.to_parquet(target)
+    return target
+
+
+def test_parquet_gives_the_model_that_csv_gives(shop_csv: Path, tmp_path: Path):
+    """Bundle for bundle the same, but for the digest of the data."""
+    data = as_parquet(shop_csv, tmp_path / "shop.bin")
+    ours, theirs = train(shop_plan(data)).files, train(shop_plan(shop_csv)).files
+    same = [name for name in ours if ours[name] == theirs[name]]
+    assert same == ["model.onnx", "golden.jsonl", "reference.json"]
+
+
+def test_a_parquet_file_that_is_cut_off_says_so(shop_csv: Path, tmp_path: Path):
+    data = as_parquet(shop_csv, tmp_path / "shop.parquet")
+    data.write_bytes(data.read_bytes()[:4000])
+    assert "no whole Parquet file" in refusal(shop_plan(data))
+
+
+def test_a_parquet_column_of_lists_is_refused_by_name(tmp_path: Path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = 200
+    table = pa.table({"left": [n % 2 for n in range(rows)], "calls": [[n] for n in range(rows)]})
+    parquet.write_table(table, tmp_path / "d.parquet")
+    plan = TrainingPlan(data=tmp_path / "d.parquet", target="left", positive="1", name="m", version="1")
+    assert "'calls' holds list" in refusal(plan)
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_a_library_that_is_not_installed_is_named_with_what_installs_it(
+    shop_csv: Path, monkeypatch: pytest.MonkeyPatch, library: str
+):
+    monkeypatch.setitem(sys.modules, library, None)
+    told = refusal(shop_plan(shop_csv, algorithm=Algorithm(library)))
+    assert told == f"--algorithm {library} needs: pip install 'churn-serving[{library}]'"
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path):

@@ -3,21 +3,29 @@
 Built by hand: two dozen nodes at most, the same bytes each time, and exact in how trees compare.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
 
 from churn_serving.scorer import INPUT, OUTPUT
 from churn_serving.train.calibration import Calibrator, Isotonic, Sigmoid
+from churn_serving.train.classifiers import LEAST_SHARE, Classifier
+from churn_serving.train.onnx_boosters import lightgbm_table, xgboost_table
 from churn_serving.train.onnx_trees import TreeTable, boosting_table, forest_table, hist_table
-from churn_serving.train.pipeline import LEAST_SHARE, Fitted, Layout
+from churn_serving.train.pipeline import Fitted, Layout
 
 _OPSET, _ML_OPSET, _IR = 21, 3, 10
+
+# By the name of the class: xgboost and lightgbm need not be installed.
+_BOOSTED: Mapping[str, Callable[[Classifier], TreeTable]] = {
+    "GradientBoostingClassifier": boosting_table,
+    "HistGradientBoostingClassifier": hist_table,
+    "XGBClassifier": xgboost_table,
+    "LGBMClassifier": lightgbm_table,
+}
 
 
 class _Graph:
@@ -64,16 +72,15 @@ def build_graph(fitted: Fitted) -> bytes:
 
 
 def _finish(graph: _Graph, fitted: Fitted, inputs: str) -> None:
-    match fitted.classifier:
-        case RandomForestClassifier() as forest:
-            _finish_forest(graph, _trees(graph, inputs, forest_table(forest)), fitted.calibrator)
-            return
-        case LogisticRegression() as classifier:
-            raw = _logistic(graph, inputs, classifier)
-        case GradientBoostingClassifier() as classifier:
-            raw = _trees(graph, inputs, boosting_table(classifier))
-        case classifier:
-            raw = _trees(graph, inputs, hist_table(classifier))
+    classifier = fitted.classifier
+    kind = type(classifier).__name__
+    if kind == "RandomForestClassifier":
+        _finish_forest(graph, _trees(graph, inputs, forest_table(classifier)), fitted.calibrator)
+        return
+    if kind == "LogisticRegression":
+        raw = _logistic(graph, inputs, classifier)
+    else:
+        raw = _trees(graph, inputs, _BOOSTED[kind](classifier))
     if fitted.calibrator is None:
         graph.add("Softmax", raw, output=OUTPUT, axis=1)  # over (0, z) it is the logistic function of z
     else:
@@ -107,7 +114,7 @@ def _expand(graph: _Graph, layout: Layout) -> str:
     return graph.add("Concat", *parts, axis=1)
 
 
-def _logistic(graph: _Graph, inputs: str, classifier: LogisticRegression) -> str:
+def _logistic(graph: _Graph, inputs: str, classifier: Classifier) -> str:
     weights = np.column_stack([np.zeros(classifier.coef_.shape[1]), classifier.coef_[0]])
     offsets = np.array([0.0, classifier.intercept_[0]])
     return graph.add("Gemm", inputs, graph.constant(weights, np.float32), graph.constant(offsets, np.float32))

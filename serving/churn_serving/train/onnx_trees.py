@@ -95,11 +95,11 @@ def hist_table(classifier: HistGradientBoostingClassifier) -> TreeTable:
                     code for code, is_left in zip(seen, goes_left, strict=True) if is_left != missing_left
                 ]
                 target, rest = (right, left) if missing_left else (left, right)
-                spare = _add_choice(
+                spare = add_choice(
                     table, tree_id, index, column, named, target=target, rest=rest, spare=spare
                 )
             else:
-                threshold = _floor32(node["num_threshold"])
+                threshold = floor32(node["num_threshold"])
                 table.branch(
                     tree_id, index, "BRANCH_LEQ", column, threshold,
                     true=left, false=right, missing_true=missing_left,
@@ -118,7 +118,7 @@ def _columns_of(classifier: HistGradientBoostingClassifier) -> tuple[list[int], 
     return first + np.flatnonzero(~categorical).tolist(), codes
 
 
-def _add_choice(
+def add_choice(
     table: TreeTable, tree: int, node: int, column: int, named: Sequence[float],
     *, target: int, rest: int, spare: int,
 ) -> int:  # fmt: skip
@@ -140,13 +140,15 @@ def _add_tree(
         if left == -1:
             table.leaf(tree_id, node, *weights[node])
         else:
-            threshold = _floor32(tree.threshold[node])
+            threshold = floor32(tree.threshold[node])
             table.branch(
                 tree_id, node, "BRANCH_LEQ", int(tree.feature[node]), threshold, true=left, false=right
             )
 
 
-def _floor32(threshold: float) -> float:
+def floor32(threshold: float) -> float:
     """The largest float32 not above it: `x <= threshold` then holds for the same float32 x as in training."""
-    nearest = np.float32(threshold)
-    return float(np.nextafter(nearest, np.float32(-np.inf)) if nearest > threshold else nearest)
+    with np.errstate(over="ignore"):  # LightGBM writes 1e300 where every number goes one way
+        nearest = np.float32(threshold)
+    below = float(nearest) > threshold
+    return float(np.nextafter(nearest, np.float32(-np.inf)) if below else nearest)

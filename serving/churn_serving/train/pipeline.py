@@ -1,43 +1,24 @@
 """Fits a model on the coded matrix, through the same expansion that the graph does when serving."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import TypeAlias
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble import (
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from churn_serving.bundle.schema import Categorical, Feature, Numeric
 from churn_serving.features import Matrix
 from churn_serving.train.calibration import Calibration, Calibrator, Floats, fit_calibrator
+from churn_serving.train.classifiers import Algorithm, Classifier, log_odds, new_classifier
 
-Classifier: TypeAlias = (
-    LogisticRegression | GradientBoostingClassifier | RandomForestClassifier | HistGradientBoostingClassifier
-)
 Churned: TypeAlias = npt.NDArray[np.bool_]
 
-LEAST_SHARE = 1e-4
-"""A forest's share of votes is taken as at least this much before its log odds are calibrated."""
-
 _CALIBRATION_FOLDS = 5
-
-
-class Algorithm(StrEnum):
-    """What can be trained."""
-
-    LOGISTIC = "logistic"
-    GRADIENT_BOOSTING = "gradient-boosting"
-    HIST_GRADIENT_BOOSTING = "hist-gradient-boosting"
-    RANDOM_FOREST = "random-forest"
 
 
 @dataclass(frozen=True)
@@ -46,7 +27,8 @@ class Layout:
 
     Attributes:
         values: Columns of numbers and booleans.
-        fills: What stands in for a missing one: the typical value, scaled.
+        fills: What stands in for a missing one: the typical value, scaled; NaN where the classifier knows
+            what to do with it.
         marks: Columns whose being missing is an input of its own.
         onehot: For each one-hot input, its column
         codes: and its code. A category never seen (-1) sets none of them.
@@ -64,8 +46,8 @@ class Layout:
         return len(self.values) + len(self.marks) + len(self.codes)
 
 
-def build_layout(features: Sequence[Feature]) -> Layout:
-    """The expansion that these features need."""
+def build_layout(features: Sequence[Feature], *, takes_missing: bool = False) -> Layout:
+    """The expansion that these features need, for a classifier that takes missing numbers or does not."""
     layout = Layout([], [], [], [], [])
     for index, feature in enumerate(features):
         if isinstance(feature, Categorical):
@@ -74,8 +56,8 @@ def build_layout(features: Sequence[Feature]) -> Layout:
             layout.codes.extend(float(code) for code in range(inputs))
             continue
         layout.values.append(index)
-        layout.fills.append(_fill(feature))
-        if feature.nullable:
+        layout.fills.append(math.nan if takes_missing else _fill(feature))
+        if feature.nullable and not takes_missing:
             layout.marks.append(index)
     return layout
 
@@ -106,81 +88,65 @@ class Fitted:
     calibrator: Calibrator | None = None
 
 
-def fit(
-    algorithm: Algorithm,
-    features: Sequence[Feature],
-    matrix: Matrix,
-    churned: Churned,
-    *,
-    seed: int,
-    calibration: Calibration | None = None,
-) -> Fitted:
+@dataclass(frozen=True)
+class Recipe:
+    """What to fit, apart from the rows.
+
+    Attributes:
+        parameters: Of the classifier, in place of our defaults.
+    """
+
+    algorithm: Algorithm
+    features: Sequence[Feature]
+    seed: int
+    calibration: Calibration | None = None
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def fit(recipe: Recipe, matrix: Matrix, churned: Churned) -> Fitted:
     """Fit on the coded matrix (rows, features).
 
     On one thread: with several, sums come in another order and the same input gives another digest.
     """
     with threadpool_limits(limits=1):
-        fitted = _fit(algorithm, features, matrix, churned, seed)
-        if calibration is None:
+        fitted = _fit(recipe, matrix, churned)
+        if recipe.calibration is None:
             return fitted
         unseen = np.empty(len(matrix))
         few = min(int(churned.sum()), int((~churned).sum()))
-        folds = StratifiedKFold(min(_CALIBRATION_FOLDS, few), shuffle=True, random_state=seed)
+        folds = StratifiedKFold(min(_CALIBRATION_FOLDS, few), shuffle=True, random_state=recipe.seed)
         for rest, fold in folds.split(matrix, churned):
-            unseen[fold] = _log_odds(
-                _fit(algorithm, features, matrix[rest], churned[rest], seed), matrix[fold]
-            )
-        return replace(fitted, calibrator=fit_calibrator(calibration, unseen, churned))
+            part = _fit(recipe, matrix[rest], churned[rest])
+            unseen[fold] = log_odds(part.classifier, _inputs(part, matrix[fold]))
+        return replace(fitted, calibrator=fit_calibrator(recipe.calibration, unseen, churned))
 
 
 def predict(fitted: Fitted, matrix: Matrix) -> Floats:
-    """Probability of churn per row of the coded matrix, as scikit-learn gives it."""
+    """Probability of churn per row of the coded matrix, as the classifier's library gives it."""
+    inputs = _inputs(fitted, matrix)
     with threadpool_limits(limits=1):
         if fitted.calibrator is not None:
-            return fitted.calibrator.apply(_log_odds(fitted, matrix))
-        return np.asarray(fitted.classifier.predict_proba(_inputs(fitted, matrix))[:, 1], dtype=np.float64)
+            return fitted.calibrator.apply(log_odds(fitted.classifier, inputs))
+        return np.asarray(fitted.classifier.predict_proba(inputs)[:, 1], dtype=np.float64)
 
 
-def _fit(
-    algorithm: Algorithm, features: Sequence[Feature], matrix: Matrix, churned: Churned, seed: int
-) -> Fitted:
-    takes_codes = algorithm is Algorithm.HIST_GRADIENT_BOOSTING
-    layout = None if takes_codes else build_layout(features)
+def _fit(recipe: Recipe, matrix: Matrix, churned: Churned) -> Fitted:
+    layout = _layout(recipe)
     inputs = matrix if layout is None else expand(layout, matrix)
-    classifier = _classifier(algorithm, features, len(matrix), seed)
-    return Fitted(features, layout, classifier.fit(inputs, churned))
+    classifier = new_classifier(
+        recipe.algorithm, recipe.features, len(matrix), recipe.seed, recipe.parameters
+    )
+    return Fitted(recipe.features, layout, classifier.fit(inputs, churned))
 
 
-def _classifier(algorithm: Algorithm, features: Sequence[Feature], rows: int, seed: int) -> Classifier:
-    match algorithm:
-        case Algorithm.LOGISTIC:
-            return LogisticRegression(max_iter=2000)
-        case Algorithm.GRADIENT_BOOSTING:
-            return GradientBoostingClassifier(random_state=seed)
-        case Algorithm.RANDOM_FOREST:
-            # A thousandth of the rows in each leaf at least: the graph stays a few MB however many there are.
-            leaf = max(10, rows // 1000)
-            return RandomForestClassifier(n_estimators=200, min_samples_leaf=leaf, random_state=seed)
-        case Algorithm.HIST_GRADIENT_BOOSTING:
-            categorical = [isinstance(feature, Categorical) for feature in features]
-            return HistGradientBoostingClassifier(
-                learning_rate=0.05,
-                max_leaf_nodes=15,
-                categorical_features=categorical if any(categorical) else None,
-                random_state=seed,
-            )
+def _layout(recipe: Recipe) -> Layout | None:
+    if recipe.algorithm is Algorithm.HIST_GRADIENT_BOOSTING:
+        return None  # takes missing values and codes of categories as they are
+    return build_layout(recipe.features, takes_missing=recipe.algorithm.library is not None)
 
 
 def _inputs(fitted: Fitted, matrix: Matrix) -> Matrix:
     return matrix if fitted.layout is None else expand(fitted.layout, matrix)
-
-
-def _log_odds(fitted: Fitted, matrix: Matrix) -> Floats:
-    inputs = _inputs(fitted, matrix)
-    if isinstance(fitted.classifier, RandomForestClassifier):
-        shares = np.log(np.maximum(fitted.classifier.predict_proba(inputs), LEAST_SHARE))
-        return np.asarray(shares[:, 1] - shares[:, 0], dtype=np.float64)
-    return np.asarray(fitted.classifier.decision_function(inputs), dtype=np.float64)
 
 
 def _fill(feature: Feature) -> float:

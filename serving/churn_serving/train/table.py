@@ -1,4 +1,4 @@
-"""The training table: a CSV file by column, as text, and its labels."""
+"""The training table: a CSV or Parquet file by column, as text, and its labels."""
 
 import difflib
 import hashlib
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from churn_serving.csvfile import MalformedRow, read_customers
 from churn_serving.errors import DataError
 from churn_serving.features import is_missing, parse_number
+from churn_serving.train.parquet import is_parquet, read_columns
 
 MIN_ROWS = 100
 MIN_ROWS_PER_CLASS = 10
@@ -51,11 +52,21 @@ class Labels:
 
 
 def read_table(path: Path) -> Table:
-    """Read the whole file.
+    """Read the whole file, Parquet where it begins as Parquet does, else CSV.
 
     Raises:
-        DataError: See `csvfile`; or a row does not have as many cells as the header.
+        DataError: See `csvfile` and `parquet`; or a row does not have as many cells as the header.
     """
+    columns = read_columns(path) if is_parquet(path) else _read_csv(path)
+    table = Table(columns, _digest(path))
+    if table.rows < MIN_ROWS:
+        raise DataError(
+            f"{path} has {table.rows} customers; at least {MIN_ROWS} are needed to train and to test"
+        )
+    return table
+
+
+def _read_csv(path: Path) -> dict[str, list[str]]:
     customers = read_customers(path)
     columns: list[list[str]] = [[] for _ in customers.header]
     same: dict[str, str] = {}  # one string object per different cell: most repeat thousands of times
@@ -65,12 +76,7 @@ def read_table(path: Path) -> Table:
         for column, cell in zip(columns, row.cells, strict=True):
             stripped = cell.strip()
             column.append(same.setdefault(stripped, stripped))
-    table = Table(dict(zip(customers.header, columns, strict=True)), _digest(path))
-    if table.rows < MIN_ROWS:
-        raise DataError(
-            f"{path} has {table.rows} customers; at least {MIN_ROWS} are needed to train and to test"
-        )
-    return table
+    return dict(zip(customers.header, columns, strict=True))
 
 
 def require_column(table: Table, name: str, option: str) -> None:

@@ -20,10 +20,11 @@ from churn_serving.errors import DataError
 from churn_serving.features import Matrix, encode_column, parse_cell
 from churn_serving.train.calibration import Calibration, Floats
 from churn_serving.train.card import build_card
+from churn_serving.train.classifiers import Algorithm, import_library
 from churn_serving.train.columns import Columns, Ignored, decide_columns
 from churn_serving.train.evaluate import build_reference, measure, spread
 from churn_serving.train.onnx_graph import build_graph
-from churn_serving.train.pipeline import Algorithm, Fitted, fit, predict
+from churn_serving.train.pipeline import Fitted, Recipe, fit, predict
 from churn_serving.train.split import Indices, Split, folds, split_at_random, split_by_time
 from churn_serving.train.table import Labels, Table, drop_unlabelled, read_labels, read_table, require_column
 
@@ -126,16 +127,10 @@ def _decide_columns(plan: TrainingPlan, table: Table) -> Columns:
 
 def _learn(plan: TrainingPlan, table: Table, features: Sequence[Feature], labels: Labels) -> _Outcome:
     matrix, churned = _encode(table, features), labels.churned
+    recipe = Recipe(plan.algorithm, features, plan.seed, plan.calibration)
 
     def fit_on(rows: Indices) -> Fitted:
-        return fit(
-            plan.algorithm,
-            features,
-            matrix[rows],
-            churned[rows],
-            seed=plan.seed,
-            calibration=plan.calibration,
-        )
+        return fit(recipe, matrix[rows], churned[rows])
 
     def measure_on(rows: Indices, probability: Floats, fit_rows: Indices) -> Metrics:
         return measure(churned[rows], probability, train_rows=len(fit_rows))
@@ -180,7 +175,7 @@ def _describe(
         threshold=plan.threshold,
         seed=plan.seed,
         metrics=outcome.metrics,
-        libraries=_libraries(),
+        libraries=_libraries(plan.algorithm),
         data_digest=table.digest,
     )
 
@@ -236,11 +231,14 @@ def _created() -> str | UnsetType:
     return datetime.fromtimestamp(int(epoch), UTC).isoformat().replace("+00:00", "Z")
 
 
-def _libraries() -> dict[str, str]:
-    return {
+def _libraries(algorithm: Algorithm) -> dict[str, str]:
+    versions = {
         "churn-serving": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "onnx": onnx.__version__,
         "scikit-learn": sklearn.__version__,
     }
+    if algorithm.library is not None:
+        versions[algorithm.library] = import_library(algorithm).__version__
+    return versions
