@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # So much a client that was refused is heard out.
 _LINGER_BYTES = 4 << 20
 _MAX_TRAILERS = 100
+_FIRST_REQUEST_SECONDS = 2.0
 # RFC 3986's characters of a host, and its port.
 _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII).fullmatch
 _OFFERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
@@ -65,6 +66,12 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > self._serving.settings.max_connections:
             transport.abort()
+
+    def shutdown(self) -> None:
+        if self.received:
+            super().shutdown()
+        else:  # just opened, perhaps: the first request may be on its way
+            self.loop.call_later(_FIRST_REQUEST_SECONDS, super().shutdown)
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)

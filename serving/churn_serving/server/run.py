@@ -5,7 +5,6 @@ import gc
 import math
 import os
 import resource
-import signal
 import socket
 import time
 from functools import partial
@@ -30,6 +29,7 @@ from churn_serving.routing import (
 from churn_serving.server.app import TrafficApp
 from churn_serving.server.connection import Connection
 from churn_serving.server.deadlines import watch
+from churn_serving.server.drain import drain_on_signals
 from churn_serving.server.follow import Stamp, follow, stamp_of
 from churn_serving.server.metrics import Metrics
 from churn_serving.server.probes import ProbeApp
@@ -91,7 +91,7 @@ async def _run(
     settings = serving.settings
     traffic = build_server(TrafficApp(serving), serving, ScoringConnection)
     probes = build_server(ProbeApp(serving), serving)
-    _drain_on_signals(serving, traffic)
+    drain_on_signals(serving, traffic)
     _allow_files(settings.max_connections)
     tasks = [
         asyncio.create_task(probes._serve([listeners[1]])),  # noqa: SLF001 (serve() would take the signals)
@@ -145,31 +145,6 @@ def _allow_files(connections: int) -> None:
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def _drain_on_signals(serving: Serving, traffic: uvicorn.Server) -> None:
-    """Leave in steps, where uvicorn alone would stop listening at once.
-
-    SIGTERM: readiness fails and every reply closes its connection, while new requests are still answered,
-        because load balancers learn late. After `drain_seconds` nothing new is accepted, idle connections
-        close and what is in flight finishes. A second signal, or Ctrl-C, skips the waiting.
-    """
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        traffic.should_exit = True
-
-    def on_signal(number: signal.Signals) -> None:
-        if serving.draining or number is signal.SIGINT:
-            serving.draining = True
-            stop()
-            return
-        serving.draining = True
-        log.info("draining", seconds=serving.settings.drain_seconds)
-        loop.call_later(serving.settings.drain_seconds, stop)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
 
 
 def _log_ready(serving: Serving, listeners: list[socket.socket]) -> None:

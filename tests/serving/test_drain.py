@@ -1,0 +1,73 @@
+"""Nobody who asks while the server leaves is turned away, however late they learn that it does."""
+
+import http.client
+import signal
+import time
+
+import pytest
+
+from .asgi import Process, served
+from .conftest import SAMPLE
+from .test_server_process import BODY, JSON, connection
+
+WINDOW = 0.3
+BRIEF = {"CHURN_DRAIN_SECONDS": str(WINDOW), "CHURN_DEADLINE_SECONDS": "60"}
+
+
+def ask(connected: http.client.HTTPConnection) -> http.client.HTTPResponse:
+    connected.request("POST", "/predict", BODY, JSON)
+    answer = connected.getresponse()
+    answer.read()
+    return answer
+
+
+def begin_to_leave(server: Process) -> None:
+    server.process.send_signal(signal.SIGTERM)
+    assert server.next_event()["event"] == "draining"
+
+
+def test_a_client_that_rests_for_longer_than_the_window_is_answered_and_told():
+    with served("--model", SAMPLE, environment=BRIEF) as server, connection(server) as kept:
+        ask(kept)
+        begin_to_leave(server)
+        time.sleep(WINDOW + 1)
+        answer = ask(kept)
+        assert (answer.status, answer.getheader("connection")) == (200, "close")
+        assert server.process.wait(20) == 0
+
+
+def test_those_whom_a_late_load_balancer_sends_are_answered_as_long_as_somebody_is_there():
+    with served("--model", SAMPLE, environment=BRIEF) as server, connection(server) as kept:
+        ask(kept)
+        begin_to_leave(server)
+        time.sleep(WINDOW + 1)
+        for _ in range(10):
+            with connection(server) as late:
+                assert ask(late).status == 200
+        ask(kept)
+        assert server.process.wait(20) == 0
+
+
+def test_it_leaves_long_before_its_deadline_when_nobody_asks():
+    with served("--model", SAMPLE, environment=BRIEF) as server:
+        assert server.end(within=20) == 0
+
+
+def test_a_client_that_rests_for_ever_does_not_keep_it():
+    environment = {"CHURN_DRAIN_SECONDS": str(WINDOW), "CHURN_DEADLINE_SECONDS": "2"}
+    with served("--model", SAMPLE, environment=environment) as server, connection(server) as kept:
+        ask(kept)
+        assert server.end(within=20) == 0
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            ask(kept)
+
+
+def test_a_connection_that_has_just_been_opened_gets_its_first_answer():
+    with served("--model", SAMPLE, environment=BRIEF) as server, connection(server) as fresh:
+        with connection(server) as later:
+            ask(later)  # by now the one opened before is accepted
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)  # it listens no more
+        answer = ask(fresh)
+        assert (answer.status, answer.getheader("connection")) == (200, "close")
+        assert server.process.wait(20) == 0
