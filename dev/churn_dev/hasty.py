@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from churn_dev.churnmodel import service_url
+import httpx
+
+from churn_dev.churnmodel import predict, service_url
 from churn_dev.console import step
-from churn_dev.kubectl import Kubectl, Object
+from churn_dev.kubectl import Kubectl, Object, wait_until
 from churn_dev.load import Load, Outcomes
 
 NAME = "hasty"
@@ -27,7 +29,9 @@ def roll_until_it_fails(
         raise LookupError(f"no Deployment {deployment} in {kubectl.namespace}")
     kubectl.apply(*_copy(original))
     _wait_rolled_out(kubectl)
-    with Load(f"{service_url(kubectl, NAME)}/predict", body, rate=rate) as load:
+    url = service_url(kubectl, NAME)
+    wait_until(lambda: _answers(url, body), "the control to answer through its Service")
+    with Load(f"{url}/predict", body, rate=rate) as load:
         for number in range(1, rollouts + 1):
             with step(f"control rollout {number}"):
                 kubectl.run("rollout", "restart", f"deployment/{NAME}")
@@ -35,6 +39,14 @@ def roll_until_it_fails(
             if load.outcomes.failed:
                 break
     return load.outcomes
+
+
+def _answers(url: str, body: Object) -> bool:
+    """Nodes learn of a Service late: what fails until then is not the control's doing."""
+    try:
+        return bool(predict(url, body["records"]))
+    except httpx.HTTPError:
+        return False
 
 
 def _wait_rolled_out(kubectl: Kubectl) -> None:

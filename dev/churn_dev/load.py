@@ -4,14 +4,14 @@ Only for addresses of this machine or of its own test cluster; bounded in count 
 """
 
 import asyncio
-import itertools
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +23,28 @@ KEPT = 8
 """Connections that are kept, used in turn: an idle one would not notice that its pod went away."""
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A request that got no 200.
+
+    Attributes:
+        at: when it was sent, in seconds since the epoch: what logs and Kubernetes say is told in the same.
+        seconds: how long it took to fail.
+        how: `HTTP 503`, or the kind of error and what it says.
+        rested: seconds that its kept connection was not used; None for a new connection.
+    """
+
+    at: float
+    seconds: float
+    how: str
+    rested: float | None
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
+        over = "a new connection" if self.rested is None else f"one not used for {self.rested:.2f} s"
+        return f"{when} over {over}, after {self.seconds:.2f} s: {self.how}"
+
+
 @dataclass
 class Outcomes:
     """What became of the requests.
@@ -30,6 +52,7 @@ class Outcomes:
     Attributes:
         statuses: answers by HTTP status.
         failures: requests without an answer, by what happened.
+        lost: each request that failed.
         versions: answers with status 200 by the model version that gave them.
         seconds: times from sending to the whole answer, of answered requests.
         longest_idle: the longest that a kept connection was not used, in seconds.
@@ -37,6 +60,7 @@ class Outcomes:
 
     statuses: Counter[int] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    lost: list[Lost] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     longest_idle: float = 0.0
@@ -63,7 +87,7 @@ class Load:
     """Load on one URL while the `with` block runs, from a thread with its own event loop.
 
     Half of the requests go over kept connections, half over new ones: a rollout breaks them differently.
-    A kept connection that is busy gets a second one beside it: nothing waits for an answer.
+    Nothing waits for an answer: while a kept connection is busy, its turn is another's or a new one's.
 
     Args:
         url: where to POST.
@@ -78,7 +102,6 @@ class Load:
         self._body = body
         self._rate = rate
         self._limit = limit
-        self._used: dict[aiohttp.ClientSession, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
 
@@ -95,32 +118,49 @@ class Load:
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
             new = await stack.enter_async_context(_session(force_close=True))
-            kept = [await stack.enter_async_context(_session()) for _ in range(KEPT)]
+            free = deque([_Kept(await stack.enter_async_context(_session())) for _ in range(KEPT)])
             sending = await stack.enter_async_context(asyncio.TaskGroup())
-            sessions = itertools.cycle([each for one in kept for each in (one, new)])
             start = time.monotonic()
             for number in range(self._limit):
                 if self._stop.is_set():
                     break
                 await asyncio.sleep(start + number / self._rate - time.monotonic())
-                sending.create_task(self._send(next(sessions)))
+                if number % 2 or not free:
+                    sending.create_task(self._send(new, None))
+                else:
+                    sending.create_task(self._send_kept(free.popleft(), free))
 
-    async def _send(self, session: aiohttp.ClientSession) -> None:
-        sent = time.monotonic()
-        self.outcomes.longest_idle = max(
-            self.outcomes.longest_idle, sent - self._used.setdefault(session, sent)
-        )
-        self._used[session] = sent
+    async def _send_kept(self, kept: "_Kept", free: "deque[_Kept]") -> None:
+        rested = time.monotonic() - kept.used
+        self.outcomes.longest_idle = max(self.outcomes.longest_idle, rested)
+        await self._send(kept.session, rested)
+        kept.used = time.monotonic()
+        free.append(kept)
+
+    async def _send(self, session: aiohttp.ClientSession, rested: float | None) -> None:
+        at, sent = time.time(), time.monotonic()
         try:
             async with session.post(self._url, json=self._body) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self.outcomes.failures[type(error).__name__] += 1
+            how = f"{type(error).__name__}: {error}"
+            self.outcomes.lost.append(Lost(at, time.monotonic() - sent, how, rested))
             return
         self.outcomes.statuses[answer.status] += 1
         self.outcomes.seconds.append(time.monotonic() - sent)
         if answer.status == HTTPStatus.OK:
             self.outcomes.versions[json.loads(content)["version"]] += 1
+        else:
+            self.outcomes.lost.append(Lost(at, self.outcomes.seconds[-1], f"HTTP {answer.status}", rested))
+
+
+@dataclass
+class _Kept:
+    """A client with one connection."""
+
+    session: aiohttp.ClientSession
+    used: float = field(default_factory=time.monotonic)
 
 
 def _session(*, force_close: bool = False) -> aiohttp.ClientSession:

@@ -13,7 +13,7 @@ from churn_dev import bundles, hasty, release
 from churn_dev.bench import Figure
 from churn_dev.churnmodel import restricted_namespace
 from churn_dev.cluster import down
-from churn_dev.console import step
+from churn_dev.console import say, step
 from churn_dev.disturb import NAME, Disturbed
 from churn_dev.errors import DevError
 from churn_dev.kubectl import Kubectl, wait_until
@@ -156,10 +156,12 @@ def _disturbances(model: Disturbed, plan: Plan) -> Iterator[tuple[str, int, Call
 def _trial(
     outcomes: Outcomes, what: str, times: int, disturb: Callable[[], None], settle: Callable[[], None]
 ) -> Trial:
-    started, sent, failed = time.monotonic(), outcomes.sent, outcomes.failed
+    started, sent, told = time.monotonic(), outcomes.sent, len(outcomes.lost)
     for number in range(1, times + 1):
         with step(f"{what} {number}/{times}"):
             disturb()
             settle()
+    for lost in outcomes.lost[told:]:
+        say(f"lost: {lost}")
     seconds = time.monotonic() - started
-    return Trial(what, times, seconds, outcomes.sent - sent, outcomes.failed - failed)
+    return Trial(what, times, seconds, outcomes.sent - sent, len(outcomes.lost) - told)

@@ -2,6 +2,8 @@
 
 import json
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,15 +15,14 @@ from churn_dev.load import KEPT, Load
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    connections: set[int]
-    requests: int
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         server = self.server
         assert isinstance(server, _Server)
         server.requests += 1
-        server.connections.add(self.client_address[1])
+        server.connections[self.client_address[1]] += 1
+        server.answering.wait()
         body = json.dumps({"version": "7"}).encode()
         self.send_response(503 if server.requests % 3 == 0 else 200)
         self.send_header("Content-Length", str(len(body)))
@@ -38,7 +39,9 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.connections: set[int] = set()
+        self.connections: Counter[int] = Counter()
+        self.answering = threading.Event()
+        self.answering.set()
 
 
 @pytest.fixture
@@ -59,6 +62,7 @@ def test_every_outcome_is_kept(server: _Server) -> None:
     assert outcomes.statuses[503] == server.requests // 3
     assert outcomes.failed == outcomes.statuses[503]
     assert outcomes.versions["7"] == outcomes.statuses[200]
+    assert [lost.how for lost in outcomes.lost] == ["HTTP 503"] * outcomes.failed
 
 
 def test_half_of_the_requests_take_a_new_connection(server: _Server) -> None:
@@ -74,6 +78,25 @@ def test_every_kept_connection_is_used_in_turn(server: _Server) -> None:
     new = load.outcomes.sent // 2
     assert len(server.connections) - new >= KEPT
     assert load.outcomes.longest_idle > 0
+
+
+def test_connections_beside_the_kept_ones_end_with_their_request(server: _Server) -> None:
+    """One more that was kept would come to rest, unnoticed, and be lost with its pod."""
+    server.answering.clear()
+    with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=200) as load:
+        wait_until(lambda: len(server.connections) > 4 * KEPT, "requests that wait side by side")
+        waiting = server.requests
+        server.answering.set()
+        wait_until(lambda: server.requests >= waiting + 8 * KEPT, "several uses of each kept one")
+    assert sum(times > 1 for times in server.connections.values()) == KEPT
+    assert load.outcomes.failed == load.outcomes.statuses[503]
+
+
+def test_a_request_that_is_lost_says_when_and_over_what(server: _Server) -> None:
+    with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=200) as load:
+        wait_until(lambda: load.outcomes.failed >= 10, "some failures")
+    assert {"new" in str(lost) for lost in load.outcomes.lost} == {True, False}
+    assert all(0 < time.time() - lost.at < 600 for lost in load.outcomes.lost)
 
 
 def test_a_refused_connection_is_a_failure_and_not_an_exception() -> None:
