@@ -6,7 +6,8 @@ training did not see), NaN is a missing value, and an infinite number is what co
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,31 @@ class _Bounds(NamedTuple):
     missing: float
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A column of few different texts.
+
+    Attributes:
+        different: Each text once.
+        numbers: For each row the position of its text.
+    """
+
+    different: list[str]
+    numbers: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Texts": ...
+    def __getitem__(self, at: int | slice) -> "str | Texts":
+        if isinstance(at, slice):
+            return Texts(self.different, self.numbers[at])
+        return self.different[int(self.numbers[at])]
+
+
 class VectorEncoder:
     """Encodes matrices of values by the features of one manifest. Stateless, so safe to share."""
 
@@ -52,9 +78,12 @@ class VectorEncoder:
         self._nullable = np.array([feature.nullable for feature in manifest.features])
         self._positions = [_positions(feature) for feature in manifest.features]
 
-    def read_texts(self, column: int, texts: Sequence[str | None]) -> Values:
+    def read_texts(self, column: int, texts: Texts | Sequence[str | None]) -> Values:
         """One column of texts, read as the cells of a CSV file. Each different text is read once."""
         feature, positions = self.features[column], self._positions[column]
+        if isinstance(texts, Texts):
+            values = [_read_text(feature, positions, text) for text in texts.different]
+            return np.array(values, dtype=np.float64)[texts.numbers]
         found = {text: _read_text(feature, positions, text) for text in set(texts)}
         return np.array([found[text] for text in texts], dtype=np.float64)
 

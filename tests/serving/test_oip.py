@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 from backports import zstd
+from hypothesis import given
+from hypothesis import strategies as st
 
 from churn_serving.model import Model, load_model
 from churn_serving.routing import ServingFile, build_single_table, build_table
@@ -18,6 +20,7 @@ from churn_serving.server.app import TrafficApp
 from churn_serving.server.http import RequestError
 from churn_serving.server.inflate import inflate
 from churn_serving.server.metrics import Metrics
+from churn_serving.server.oip.datatypes import unpack_texts
 from churn_serving.server.state import Serving
 from churn_serving.settings import Settings
 
@@ -471,3 +474,45 @@ def test_a_window_beyond_eight_mebibytes_is_refused_before_it_is_allocated():
     with pytest.raises(RequestError) as refused:
         inflate(frame, b"zstd", max_bytes=1000)
     assert refused.value.status == 400
+
+
+def one_by_one(content: bytes) -> list[str] | None:
+    """The texts as the protocol's document reads them; None where it could not."""
+    texts = []
+    while content:
+        length = int.from_bytes(content[:4], "little")
+        if len(content) < 4 + length:
+            return None
+        try:
+            texts.append(content[4 : 4 + length].decode())
+        except UnicodeDecodeError:
+            return None
+        content = content[4 + length :]
+    return texts
+
+
+def framed(text: str) -> bytes:
+    return len(text.encode()).to_bytes(4, "little") + text.encode()
+
+
+FEW = st.lists(st.text(max_size=9), min_size=1, max_size=20, unique=True)
+NESTED = st.just(["a", framed("a").decode(), framed("a").decode() * 2, "", "\0"])
+
+
+@given(texts=FEW | NESTED, data=st.data())
+def test_texts_behind_the_json_are_read_alike_whether_few_or_many(texts: list[str], data: st.DataObject):
+    cells = data.draw(st.lists(st.sampled_from(texts), min_size=60, max_size=80))
+    read = unpack_texts(b"".join(map(framed, cells)))
+    assert [read[at] for at in range(len(read))] == cells
+
+
+@given(content=st.lists(st.sampled_from([framed("Yes"), framed("No"), b"\0", b"\xff", b"No"]), min_size=90))
+def test_bytes_that_are_no_texts_are_never_taken_for_some(content: list[bytes]):
+    joined = b"".join(content)
+    expected = one_by_one(joined)
+    if expected is None:
+        with pytest.raises(ValueError, match=r"cut short|decode"):
+            unpack_texts(joined)
+    else:
+        read = unpack_texts(joined)
+        assert [read[at] for at in range(len(read))] == expected

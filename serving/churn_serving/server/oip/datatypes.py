@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from churn_serving.vectors import Texts
+
 TEXT = "BYTES"
 BOOLEAN = "BOOL"
 # Booleans as bytes, so that a 2 is seen and refused. FP16 has no JSON form of its own, BF16 no NumPy type.
@@ -18,14 +20,51 @@ NUMBERS = {
 NAMES = (*NUMBERS, TEXT)
 
 _LENGTH = struct.Struct("<I")
+_NEVER_IN_UTF8 = bytes([0xC0, 0xC1, *range(0xF5, 0x100)])
+_NUMBERS_OF = np.zeros(256, dtype=np.uint8)
+_NUMBERS_OF[list(_NEVER_IN_UTF8)] = range(len(_NEVER_IN_UTF8))
+_WORTH_NUMBERING = 256
 
 
-def unpack_texts(content: bytes) -> list[str]:
+def unpack_texts(content: bytes) -> Texts | list[str]:
     """The texts of a packed tensor.
 
     Raises:
         ValueError: It is cut short, or a text is not UTF-8.
     """
+    few = _number_texts(content) if len(content) > _WORTH_NUMBERING else None
+    return _unpack_each(content) if few is None else few
+
+
+def _number_texts(content: bytes) -> Texts | None:
+    """The same few texts again and again, told apart by `bytes.replace`: a fifth of the time of one by one.
+
+    Each text, with its length, is replaced with a byte that neither UTF-8 nor this content has. Where nothing
+    but such bytes is left, putting the texts back gives the content, and a content has but one reading.
+    None where the texts are too many, or one holds the packed form of another.
+    """
+    if len(content.translate(None, _NEVER_IN_UTF8)) != len(content):
+        return None
+    texts, rest = [], content
+    for number in _NEVER_IN_UTF8:
+        start = len(rest) - len(rest.lstrip(_NEVER_IN_UTF8))
+        if start == len(rest):
+            break
+        end = start + _LENGTH.size + int.from_bytes(rest[start : start + _LENGTH.size], "little")
+        packed = rest[start:end]
+        if len(packed) != end - start:
+            return None
+        try:
+            texts.append(packed[_LENGTH.size :].decode())
+        except UnicodeDecodeError:
+            return None
+        rest = rest.replace(packed, bytes([number]))
+    if rest.strip(_NEVER_IN_UTF8):
+        return None
+    return Texts(texts, _NUMBERS_OF[np.frombuffer(rest, dtype=np.uint8)])
+
+
+def _unpack_each(content: bytes) -> list[str]:
     texts, at, end = [], 0, len(content)
     while at < end:
         start = at + _LENGTH.size

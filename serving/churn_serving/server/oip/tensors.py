@@ -9,9 +9,10 @@ import numpy.typing as npt
 from churn_serving.features import shown
 from churn_serving.server.http import RequestError
 from churn_serving.server.oip.datatypes import BOOLEAN, NAMES, NUMBERS, TEXT, unpack_numbers, unpack_texts
+from churn_serving.vectors import Texts
 
 Numbers = npt.NDArray[np.generic]
-Cells = Numbers | list[str] | list[str | None]
+Cells = Numbers | Texts | list[str] | list[str | None]
 
 
 class Tensor(NamedTuple):
