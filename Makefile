@@ -51,7 +51,7 @@ test-nodes: setup # The operator and the server on a real cluster
 bench: setup ## Measure what docs/benchmarks.md states
 	$(BIN)/churn-dev bench --record docs/benchmarks.md
 
-bench-serving: setup ## Measure the server beside a bare echo, for docs/benchmarks-serving.md
+bench-serving: setup ## Measure the server beside a bare echo and beside others, for docs/benchmarks-serving.md
 	$(BIN)/churn-dev bench-serving --record docs/benchmarks-serving.md
 
 soak: setup ## Roll, drain, scale, kill and cut for 20 minutes under load; no request may fail (docs/soak.md)
@@ -73,5 +73,4 @@ lock: setup ## Resolve the requirements anew (hash-locked: one file an image, on
 	$(LOCK) --group dev/pyproject.toml:tools -o dev/uv.txt
 	$(LOCK) $(MEMBERS) --extra train --extra batch --extra export --extra xgboost --extra lightgbm --group dev/pyproject.toml:tools --group dev/pyproject.toml:check \
 	  --group dev/pyproject.toml:test --no-emit-package churn-operator --no-emit-package churn-serving -o dev/requirements.txt
-	$(LOCK) dev/peers/kserve.in -o dev/peers/kserve.txt
-	$(LOCK) dev/peers/mlserver.in -o dev/peers/mlserver.txt
+	for peer in bentoml kserve mlserver naive; do $(LOCK) dev/peers/$$peer.in -o dev/peers/$$peer.txt || exit 1; done

@@ -1,147 +1,139 @@
-"""`churn-dev bench-serving`: the scoring server beside a bare echo on the same uvicorn, in one run.
+"""`churn-dev bench-serving`: the scoring server beside a bare echo and other people's servers, in one run.
 
-Each server has the first core to itself and the load generator the second. Only ratios are stated: the
-machine's speed is in both. The two take turns, so that a machine that slows down slows both.
+Each server has the first core to itself while it is asked, and the load generator the second. Only ratios are
+stated: the machine's speed is in both. Those compared take turns: what slows the machine slows both.
 """
 
-import json
-import re
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from churn_dev import bundles
+from churn_dev import bench_peers, bundles, questions
 from churn_dev.bench import Figure, serving_start
 from churn_dev.console import step
-from churn_dev.errors import DevError
+from churn_dev.wrk import Load, Question, ask_once, load, require_wrk
 
-ECHO_PORT, SERVING_PORT = 18090, 18092
+ECHO, SERVING, WITHOUT_DRIFT, PEER = (f"http://127.0.0.1:{port}" for port in (18090, 18092, 18096, 18100))
 ROUNDS = 5
-SECONDS = 4
-SCRIPT = """
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-local file = io.open("{body}")
-wrk.body = file:read("*a")
-file:close()
-"""
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a load generator saw.
-
-    Attributes:
-        rate: requests a second.
-        median: seconds to the answer, of half the requests.
-    """
-
-    rate: float
-    median: float
+PEER_ROUNDS = 3
+RATE: Callable[[Load], float] = lambda seen: seen.rate  # noqa: E731
 
 
 def run(bundle: Path) -> list[Figure]:
     """Measures everything with the bundle served by this environment."""
-    if shutil.which("wrk") is None:
-        raise DevError("wrk is missing: apt-get install wrk")
-    with tempfile.TemporaryDirectory() as work:
-        script = _script(bundle, Path(work))
-        with _running(_echo(), ECHO_PORT), _running(_serve(bundle), SERVING_PORT):
-            figures = list(_compare(script))
+    require_wrk()
+    records = questions.complete_records(bundle)
+    with _running(_serve(bundle, SERVING), SERVING):
+        with _running([sys.executable, "-m", "churn_dev.echo", _port(ECHO)], ECHO):
+            figures = list(_beside_the_echo(records[0]))
+        with _running([*_serve(bundle, WITHOUT_DRIFT), "--no-drift"], WITHOUT_DRIFT):
+            figures.append(_cost_of_drift(records[0]))
+        figures += _beside_peers(records)
     return [*figures, *serving_start(bundle)]
 
 
-def read_wrk(text: str) -> Load:
-    """The figures in what `wrk --latency` prints.
-
-    Raises:
-        ValueError: a request failed, or there are no figures.
-    """
-    if re.search(r"Non-2xx|Socket errors", text):
-        raise ValueError(f"requests failed:\n{text}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    median = re.search(r"50%\s+([\d.]+)(us|ms|s)\b", text)
-    if rate is None or median is None:
-        raise ValueError(f"wrk printed no figures:\n{text}")
-    unit = {"us": 1e-6, "ms": 1e-3, "s": 1.0}[median[2]]
-    return Load(float(rate[1]), float(median[1]) * unit)
-
-
-def _compare(script: Path) -> Iterator[Figure]:
+def _beside_the_echo(record: questions.Record) -> Iterator[Figure]:
+    body = questions.friendly(record)
     for connections, goal in ((64, 0.80), (16, 0.60)):
-        with step(f"{connections} connections"):
-            pairs = _pairs(script, connections)
-        ratios = [ours.rate / echo.rate for echo, ours in pairs]
-        yield Figure(
-            f"one raw record a request, {connections} connections: share of the echo's rate",
-            f"≥ {goal:.2f}", _shown(ratios, [ours.rate for _, ours in pairs], "/s"),
-            statistics.median(ratios) >= goal,
-        )  # fmt: skip
+        yield _share_of_echo(f"one raw record a request, {connections} connections", body, connections, goal)
     with step("1 connection"):
-        pairs = _pairs(script, 1)
+        pairs = _in_turns(_predict(ECHO, body), _predict(SERVING, body), 1, ROUNDS)
     ratios = [ours.median / echo.median for echo, ours in pairs]
     yield Figure(
         "one connection: median time to the answer, times the echo's",
         "≤ 2", _shown(ratios, [ours.median * 1e6 for _, ours in pairs], " us"),
         statistics.median(ratios) <= 2,
     )  # fmt: skip
+    yield _share_of_echo(
+        "the same with reasons, 64 connections", questions.friendly(record, explain=True), 64, 0.40
+    )
+
+
+def _share_of_echo(what: str, body: bytes, connections: int, goal: float) -> Figure:
+    with step(what):
+        pairs = _in_turns(_predict(ECHO, body), _predict(SERVING, body), connections, ROUNDS)
+    return _at_least(f"{what}: share of the echo's rate", f"{goal:.2f}", pairs, goal)
+
+
+def _cost_of_drift(record: questions.Record) -> Figure:
+    body = questions.friendly(record)
+    with step("with and without drift"):
+        pairs = _in_turns(_predict(WITHOUT_DRIFT, body), _predict(SERVING, body), 64, ROUNDS)
+    return _at_least("counting drift, 64 connections: share of the rate without it", "0.97", pairs, 0.97)
+
+
+def _beside_peers(records: list[questions.Record]) -> Iterator[Figure]:
+    best = float("inf")
+    for peer in bench_peers.PEERS:
+        with step(f"beside {peer.title}"), _running(peer.command(_port(PEER)), PEER):
+            bench_peers.require_probability(peer, ask_once(peer.question(PEER, records[:1])))
+            ours = _predict(SERVING, questions.friendly(records[0]))
+            pairs = _in_turns(peer.question(PEER, records[:1]), ours, 64, PEER_ROUNDS)
+            if peer.name == "mlserver":
+                yield _tensors_beside(peer, records)
+        ratios = [ours.rate / theirs.rate for theirs, ours in pairs]
+        best = min(best, statistics.median(ratios))
+        what = f"one raw record a request, 64 connections: times the rate of {peer.title}"
+        yield Figure(what, "", _shown(ratios, [theirs.rate for theirs, _ in pairs], "/s there"))
+    yield Figure("the same, times the best of them", "> 100", f"{best:.0f}", best > 100)
+
+
+def _tensors_beside(peer: bench_peers.Peer, records: list[questions.Record]) -> Figure:
+    """MLServer refuses the binary extension (422), so it is asked in JSON, its own form."""
+    ours = questions.binary_tensors(f"{SERVING}/v2/models/telco/infer", records)
+    ask_once(ours)
+    pairs = _in_turns(peer.question(PEER, records), ours, 4, PEER_ROUNDS)
+    what = f"{len(records):,} rows a request, V2 binary: times the rows a second of {peer.title} (JSON)"
+    return _at_least(what, "5", pairs, 5)
+
+
+def _at_least(what: str, shown_goal: str, pairs: list[tuple[Load, Load]], goal: float) -> Figure:
+    ratios = [ours.rate / theirs.rate for theirs, ours in pairs]
+    measured = _shown(ratios, [ours.rate for _, ours in pairs], "/s")
+    return Figure(what, f"≥ {shown_goal}", measured, statistics.median(ratios) >= goal)
 
 
 def _shown(ratios: list[float], absolute: Iterable[float], unit: str) -> str:
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
     measured = f"{statistics.median(absolute):,.0f}{unit}"
-    return f"{statistics.median(ratios):.2f} ({spread} in {ROUNDS} rounds; {measured})"
+    return f"{statistics.median(ratios):.2f} ({spread} in {len(ratios)} rounds; {measured})"
 
 
-def _pairs(script: Path, connections: int) -> list[tuple[Load, Load]]:
-    urls = (f"http://127.0.0.1:{ECHO_PORT}/", f"http://127.0.0.1:{SERVING_PORT}/predict")
-    return [tuple(_load(url, script, connections) for url in urls) for _ in range(ROUNDS)]  # type: ignore[misc]
+def _in_turns(theirs: Question, ours: Question, connections: int, rounds: int) -> list[tuple[Load, Load]]:
+    return [(load(theirs, connections), load(ours, connections)) for _ in range(rounds)]
 
 
-def _load(url: str, script: Path, connections: int) -> Load:
-    command: list[str | Path] = [
-        "taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency",
-        "-s", script, url,
-    ]  # fmt: skip
-    return read_wrk(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def _predict(server: str, body: bytes) -> Question:
+    return Question(f"{server}/predict", body)
 
 
-def _script(bundle: Path, work: Path) -> Path:
-    with (bundle / "golden.jsonl").open() as rows:
-        record = json.loads(next(rows))["record"]
-    (work / "body.json").write_text(json.dumps({"records": [{"customerID": "7590-VHVEG", **record}]}))
-    script = work / "post.lua"
-    script.write_text(SCRIPT.format(body=work / "body.json"))
-    return script
+def _port(server: str) -> str:
+    return server.rpartition(":")[2]
 
 
-def _echo() -> list[str | Path]:
-    return [sys.executable, "-m", "churn_dev.echo", str(ECHO_PORT)]
-
-
-def _serve(bundle: Path) -> list[str | Path]:
+def _serve(bundle: Path, server: str) -> list[str | Path]:
+    port = int(_port(server))
     return [
         bundles.serving_program(), "serve", "--model", bundle, "--host", "127.0.0.1",
-        "--port", str(SERVING_PORT), "--metrics-port", str(SERVING_PORT + 1),
+        "--port", str(port), "--metrics-port", str(port + 1),
     ]  # fmt: skip
 
 
 @contextmanager
-def _running(command: list[str | Path], port: int) -> Iterator[None]:
-    process = subprocess.Popen(["taskset", "-c", "0", *command], stdout=subprocess.DEVNULL)
+def _running(command: list[str | Path], server: str) -> Iterator[None]:
+    process = subprocess.Popen(
+        ["taskset", "-c", "0", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
-        deadline = time.monotonic() + 30
-        while not _listens(port):
+        deadline = time.monotonic() + 120
+        while not _listens(int(_port(server))):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise TimeoutError(f"{command[0]} does not listen on {port}")
+                raise TimeoutError(f"{command[-2]} does not listen on {server}")
             time.sleep(0.05)
         yield
     finally:

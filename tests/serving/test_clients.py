@@ -137,7 +137,7 @@ def test_mlserver_infer(question: dict[str, Any], expected: dict[str, Any], tmp_
     assert [found[at]["decision"] for at in range(3)] == [[each] for each in expected["decision"]]
 
 
-@pytest.mark.parametrize("peer", ["kserve", "mlserver"])
+@pytest.mark.parametrize("peer", ["bentoml", "kserve", "mlserver", "naive"])
 def test_what_a_peer_needs_is_locked_by_hash(peer: str):
     locked = (ROOT / "dev/peers" / f"{peer}.txt").read_text()
     wanted = [line.split()[0] for line in (ROOT / "dev/peers" / f"{peer}.in").read_text().splitlines()]

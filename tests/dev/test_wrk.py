@@ -2,7 +2,7 @@
 
 import pytest
 
-from churn_dev.bench_serving import Load, read_wrk
+from churn_dev.wrk import Load, read_wrk
 
 PRINTED = """
   Latency Distribution
