@@ -12,6 +12,7 @@ import click
 
 from churn_serving import __version__
 from churn_serving.errors import ChurnServingError, DataError
+from churn_serving.key_commands import build_keys
 from churn_serving.settings import PREFIX, describe_settings
 
 _PATH = click.Path(path_type=Path)
@@ -222,3 +223,6 @@ def _told() -> Iterator[None]:
         reason = "error" if isinstance(error, DataError) else error.reason
         click.echo(f"{reason}: {error}", err=True)
         sys.exit(1)
+
+
+app.add_command(build_keys(_told))

@@ -62,7 +62,7 @@ class RevisionNotConfiguredError(ChurnServingError):
 
 
 class ConfigInvalidError(ChurnServingError):
-    """serving.json or a setting is wrong."""
+    """serving.json, a setting or a file that a setting names is wrong."""
 
 
 class FetchFailedError(ChurnServingError):

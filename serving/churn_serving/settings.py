@@ -80,12 +80,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 5.0
     # Below a pod's usual grace period of 30, less the time of a preStop sleep.
     deadline_seconds: Annotated[Seconds, _says("After SIGTERM: exit, whatever is still in flight.")] = 20.0
-    config_poll_seconds: Annotated[Seconds, _says("How often serving.json is looked at.")] = 1.0
+    config_poll_seconds: Annotated[
+        Seconds, _says("How often serving.json and the other mounted files are looked at.")
+    ] = 1.0
     drift: Annotated[bool, _says("Hold live customers against the training ones, as metrics.")] = True
     # A day: shorter, and the customers of the night have drifted from those of the day.
     drift_window_seconds: Annotated[
         float, Meta(ge=1, le=30 * 86_400), _says("Drift is told of the last half to whole of this time.")
     ] = 86_400.0
+    auth: Annotated[
+        str,
+        Meta(pattern="^(none|keys)$"),
+        _says("Who is answered: none (whoever asks) or keys (who has an API key). Probes always are."),
+    ] = "none"
+    auth_keys: Annotated[
+        Path | None, _says("With --auth keys: the file that `churn-serving keys` writes, followed live.")
+    ] = None
     # A line costs more than scoring one record does.
     access_log: Annotated[bool, _says("Log each request.")] = False
     log_level: Annotated[Level, _says("debug, info, warning or error.")] = "info"
@@ -125,6 +135,10 @@ def _check(settings: Settings) -> None:
     if settings.digest is not None and settings.model is None:
         raise ConfigInvalidError(
             "--digest goes with --model; with --config the file gives each revision's digest"
+        )
+    if (settings.auth == "keys") != (settings.auth_keys is not None):
+        raise ConfigInvalidError(
+            "auth keys needs auth_keys, the file of the keys, and goes with nothing else"
         )
     if settings.deadline_seconds < settings.drain_seconds:
         raise ConfigInvalidError("deadline_seconds must not be below drain_seconds")

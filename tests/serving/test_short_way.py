@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -53,7 +54,12 @@ async def answer_of(reader: asyncio.StreamReader) -> bytes:
 
 @pytest.fixture
 async def running(telco_model: Model) -> AsyncIterator[Running]:
-    serving = serving_of(telco_model, max_body_bytes=100_000, inline_bytes=20_000)
+    async with running_on(serving_of(telco_model, max_body_bytes=100_000, inline_bytes=20_000)) as running:
+        yield running
+
+
+@asynccontextmanager
+async def running_on(serving: Serving) -> AsyncIterator[Running]:
     serving._prediction_ids = itertools.count(1 << 20)  # all of one length
     state = ServerState()
     state.default_headers = [(b"date", b"today")]
@@ -136,6 +142,11 @@ ASKED = {
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 async def test_a_request_gets_the_same_answer_whole_and_in_pieces(running: Running, asked: bytes):
+    await answer_whole_and_in_pieces(running, asked)
+
+
+async def answer_whole_and_in_pieces(running: Running, asked: bytes) -> bytes:
+    """The answer, which is the same however the request comes."""
     head = asked.index(b"\r\n\r\n") + 4
     whole = await running.ask(asked)
     assert len(statuses(whole)) == 1
@@ -143,6 +154,7 @@ async def test_a_request_gets_the_same_answer_whole_and_in_pieces(running: Runni
         edges = [0, *cuts, len(asked)]
         pieces = [asked[start:end] for start, end in itertools.pairwise(edges)]
         assert without_ids(await running.ask(*pieces)) == without_ids(whole)
+    return whole
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from churn_serving.logs import log
 from churn_serving.server import probes
+from churn_serving.server.access.caller import ANYBODY, Caller
 from churn_serving.server.http import (
     ClientGoneError,
     Header,
@@ -47,8 +48,8 @@ _FIXED: Mapping[str, Route] = {
     route.template: route
     for route in (
         Route("/predict", hot=PREDICT),
-        *(Route(path, page=probes.live) for path in ("/livez", "/health")),
-        *(Route(path, page=probes.ready) for path in ("/readyz", "/ready")),
+        *(Route(path, page=probes.live, open=True) for path in ("/livez", "/health")),
+        *(Route(path, page=probes.ready, open=True) for path in ("/readyz", "/ready")),
     )
 }
 _UNMATCHED = "unmatched"
@@ -86,7 +87,11 @@ class TrafficApp:
         path: str = scope["path"]
         route = self._routes.get(path) or _find(path)
         received = 0
+        caller = ANYBODY
         try:
+            if not route.open:
+                caller = self._serving.gate.identify(scope["headers"])
+                caller.spend()
             if route.hot is not None and scope["method"] == "POST":
                 check_json(scope["headers"])
                 body, received = await self._read(scope, receive)
@@ -108,7 +113,7 @@ class TrafficApp:
         # In a drain the client is told not to come back on this connection: it goes to another pod.
         await send_reply(send, reply, close=self._serving.draining)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        self._count(route, method, reply, perf_counter() - started, received)
+        self._count(route, method, reply, caller, seconds=perf_counter() - started, received=received)
 
     def answer_soon(self, path: str, headers: Sequence[Header], body: bytes, send: SendNow) -> bool:
         """Answer a POST without a task of its own: `send` is called when this tick's batch is scored.
@@ -120,28 +125,34 @@ class TrafficApp:
         route = self._routes.get(path)
         if route is None or route.hot is None or self._answering >= self._serving.settings.max_concurrent:
             return False
-        work = self._read_now(route.hot, headers, body)
-        if work is None:
+        found = self._read_now(route.hot, headers, body)
+        if found is None:
             return False
+        work, caller = found
 
         def tell(scored: list[Any] | Exception) -> None:
             self._answering -= 1
             reply = self._reply(route, work, scored)
             send(reply, close=self._serving.draining)
-            self._count(route, "POST", reply, perf_counter() - started, len(body))
+            self._count(route, "POST", reply, caller, seconds=perf_counter() - started, received=len(body))
 
         self._answering += 1
         work.batcher.score_soon(work.packed, tell)
         return True
 
-    def _read_now(self, hot: Endpoint, headers: Sequence[Header], body: bytes) -> Work | None:
+    def _read_now(self, hot: Endpoint, headers: Sequence[Header], body: bytes) -> tuple[Work, Caller] | None:
         if len(body) > self._serving.settings.max_body_bytes:
             return None
         try:
+            caller = self._serving.gate.identify(headers)
             check_json(headers)
-            return None if encoding_of(headers) else hot.read_small(self._serving, body)
+            work = None if encoding_of(headers) else hot.read_small(self._serving, body)
+            if work is None:
+                return None
+            caller.spend()  # last: a request that goes the long way is counted there
         except Exception:  # noqa: BLE001 (whatever it is, the long way meets it again, and says what is wrong)
             return None
+        return work, caller
 
     def _reply(self, route: Route, work: Work, scored: list[Any] | Exception) -> Reply:
         if isinstance(scored, Exception):
@@ -211,14 +222,19 @@ class TrafficApp:
         log.error("request failed", error=type(error).__name__, places=places)
         return RequestError(500, "internal", "the server failed on this request; its log says where")
 
-    def _count(self, route: Route, method: str, reply: Reply, seconds: float, received: int) -> None:
+    def _count(
+        self, route: Route, method: str, reply: Reply, caller: Caller, *, seconds: float, received: int
+    ) -> None:
         self._serving.metrics.observe_request(
             route.template, method, reply.status, seconds=seconds, received=received, sent=len(reply.body)
         )
+        named = {}
+        if caller is not ANYBODY:
+            self._serving.metrics.callers[caller.label, reply.status] += 1
+            named = {"caller": caller.name}
         if self._serving.settings.access_log:
-            log.info(
-                "request", route=route.template, method=method, status=reply.status, seconds=round(seconds, 6)
-            )
+            told = {"route": route.template, "method": method, "status": reply.status, **named}
+            log.info("request", **told, seconds=round(seconds, 6))
 
 
 def _find(path: str) -> Route:

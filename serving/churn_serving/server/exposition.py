@@ -69,8 +69,29 @@ class Exposition(Collector):
         for result, count in self._metrics.reloads.items():
             reloads.add_metric([result], count)
         yield reloads
+        yield from self._collect_access()
         start = "From the start of the process to ready."
         yield GaugeMetricFamily("server_start_duration_seconds", start, value=self._metrics.start_seconds)
+
+    def _collect_access(self) -> Iterator[Metric]:
+        callers = CounterMetricFamily(
+            "http_caller_requests", "Requests answered, by who sent them.", labels=["caller", "status"]
+        )
+        for (caller, status), count in self._metrics.callers.items():
+            callers.add_metric([caller, str(status)], count)
+        changes = CounterMetricFamily(
+            "serving_file_changes", "Changes of mounted files seen.", labels=["file", "result"]
+        )
+        refused = GaugeMetricFamily(
+            "serving_file_refused",
+            "1 while a mounted file is not valid and the one before holds.",
+            labels=["file"],
+        )
+        for file in self._metrics.mounted:
+            refused.add_metric([file.name], file.refused)
+            for result, count in file.changes.items():
+                changes.add_metric([file.name, result], count)
+        yield from (callers, changes, refused)
 
     def _collect_models(self) -> Iterator[Metric]:
         labels = ["model", "version", "revision"]

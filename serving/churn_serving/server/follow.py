@@ -1,22 +1,19 @@
 """Follows serving.json: a new threshold or weight holds from the next request on, without a restart."""
 
 import asyncio
-import os
 from pathlib import Path
 
 from churn_serving.errors import ChurnServingError
 from churn_serving.logs import log
 from churn_serving.model import Model
 from churn_serving.routing import build_table, read_serving_file
+from churn_serving.server.mounted import Stamp, stamp_of
 from churn_serving.server.state import Serving
-
-Stamp = tuple[int, int, int]
 
 
 async def follow(serving: Serving, path: Path, models: dict[str, Model], seen: Stamp | None) -> None:
     """Look at the file every `config_poll_seconds`, for ever.
 
-    Kubernetes swaps a symbolic link to replace a mounted file, so its inode and time are those of the target.
     A change that is not valid is logged and counted; what was in force stays.
 
     Args:
@@ -42,12 +39,3 @@ async def follow(serving: Serving, path: Path, models: dict[str, Model], seen: S
         serving.metrics.reloads["applied"] += 1
         thresholds = {route.revision: route.threshold for route in table.routes}
         log.info("serving.json applied", thresholds=thresholds)
-
-
-def stamp_of(path: Path) -> Stamp | None:
-    """What changes when the file does; None where there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 (once a second for ever: no Path of it is needed)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

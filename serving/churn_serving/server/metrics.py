@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from churn_serving.drift import Drift
 from churn_serving.features import Matrix
 from churn_serving.routing import Failure, Route
 from churn_serving.scorer import Probabilities
+from churn_serving.server.mounted import Mounted
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _INFERENCE_SECONDS = (
@@ -117,6 +119,7 @@ class Metrics:
     """All counts of the process."""
 
     failures: tuple[Failure, ...] = ()
+    mounted: tuple[Mounted[Any], ...] = ()
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()
@@ -124,6 +127,7 @@ class Metrics:
         self.request_bytes: dict[str, Histogram] = {}
         self.response_bytes: dict[str, Histogram] = {}
         self.errors: Counter[str] = Counter()
+        self.callers: Counter[tuple[str, int]] = Counter()
         self.reloads: Counter[str] = Counter({"applied": 0, "refused": 0})
         self.start_seconds = 0.0
         self.models: dict[str | None, tuple[Route, ModelMetrics]] = {}

@@ -1,5 +1,7 @@
 """Liveness, readiness and the metrics port's ASGI application, which the kubelet and Prometheus ask."""
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry
 
 from churn_serving.server.exposition import CONTENT_TYPE, Exposition
@@ -24,7 +26,9 @@ def live(_serving: Serving) -> Reply:
 def ready(serving: Serving) -> Reply:
     """GET /readyz: 200 while new traffic should come here, 503 once the process is leaving."""
     if serving.ready:
-        detail = {"failed": serving.failures} if serving.failures else {}
+        detail: dict[str, Any] = {"failed": serving.failures} if serving.failures else {}
+        if refused := [file.name for file in serving.mounted if file.refused]:
+            detail["refused_files"] = refused
         return Reply(200, encode_json({"status": "ready", "model": serving.table.name, **detail}))
     return error_reply(
         RequestError(503, "draining", "this server is shutting down", headers=((b"retry-after", b"1"),))

@@ -26,6 +26,7 @@ class Route(NamedTuple):
     Attributes:
         template: The path as metrics name it.
         to_error: The shape of this route's errors.
+        open: Whoever asks is answered: load balancers have no key.
     """
 
     template: str
@@ -33,6 +34,7 @@ class Route(NamedTuple):
     hot: Endpoint | None = None
     post: Post | None = None
     to_error: Callable[[RequestError], Reply] = error_reply
+    open: bool = False
 
     @property
     def methods(self) -> tuple[str, ...]:

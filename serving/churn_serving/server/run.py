@@ -30,8 +30,9 @@ from churn_serving.server.app import TrafficApp
 from churn_serving.server.connection import Connection
 from churn_serving.server.deadlines import watch
 from churn_serving.server.drain import drain_on_signals
-from churn_serving.server.follow import Stamp, follow, stamp_of
+from churn_serving.server.follow import follow
 from churn_serving.server.metrics import Metrics
+from churn_serving.server.mounted import Stamp, follow_mounted, stamp_of
 from churn_serving.server.probes import ProbeApp
 from churn_serving.server.short_way import ScoringConnection
 from churn_serving.server.state import Serving
@@ -53,12 +54,12 @@ def serve(settings: Settings) -> int:
     """
     try:
         table, models, failures, seen = _load(settings)
+        serving = Serving(settings=settings, table=table, metrics=Metrics(), failures=failures)
         listeners = [_listen(settings.host, port) for port in (settings.port, settings.metrics_port)]
     except ChurnServingError as error:
         log.error("cannot serve", reason=error.reason, message=str(error))
         write_termination_message(error)
         return 1
-    serving = Serving(settings=settings, table=table, metrics=Metrics(), failures=failures)
     for failure in failures:
         log.error("revision left out, the others serve", **msgspec.structs.asdict(failure))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -97,6 +98,8 @@ async def _run(
         asyncio.create_task(probes._serve([listeners[1]])),  # noqa: SLF001 (serve() would take the signals)
         asyncio.create_task(watch((traffic, probes), settings)),
     ]
+    if serving.mounted:
+        tasks.append(asyncio.create_task(follow_mounted(serving.mounted, settings.config_poll_seconds)))
     if settings.config is not None:
         tasks.append(asyncio.create_task(follow(serving, settings.config, models, seen)))
     gc.collect()
@@ -154,6 +157,7 @@ def _log_ready(serving: Serving, listeners: list[socket.socket]) -> None:
         model=serving.table.name,
         versions=[route.model.manifest.version for route in serving.table.routes],
         digests=[route.model.digest for route in serving.table.routes],
+        auth=serving.settings.auth,
         port=ports[0],
         metrics_port=ports[1],
         seconds=round(serving.metrics.start_seconds, 3),

@@ -6,13 +6,15 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from churn_serving.batcher import Batcher
 from churn_serving.drift import Drift
 from churn_serving.routing import Failure, Route, Table
+from churn_serving.server.access.gate import Gate
 from churn_serving.server.explaining import Explaining
 from churn_serving.server.metrics import Metrics, ModelMetrics
+from churn_serving.server.mounted import Mounted
 from churn_serving.server.rows import RowDecoder
 from churn_serving.settings import Settings
 from churn_serving.vectors import VectorEncoder
@@ -28,6 +30,8 @@ class Serving:
         table: Read once per request, so that a request sees one table from start to end.
         failures: Revisions that did not load; the table has none of them.
         draining: Set by SIGTERM and never unset.
+        gate: Who is let in; opened as the settings say.
+        mounted: Files that are followed, serving.json aside.
         worker: One thread for what would hold up the event loop, and with it the probes.
     """
 
@@ -36,6 +40,8 @@ class Serving:
     metrics: Metrics
     draining: bool = False
     failures: tuple[Failure, ...] = ()
+    gate: Gate = field(init=False)
+    mounted: tuple[Mounted[Any], ...] = field(init=False)
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-requests"))
     _batchers: dict[str | None, tuple[Batcher, ModelMetrics]] = field(default_factory=dict)
     _explaining: dict[str | None, Explaining] = field(default_factory=dict)
@@ -45,6 +51,9 @@ class Serving:
     _process: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:
+        """Raises: ConfigInvalidError: A mounted file is missing or not valid."""
+        self.gate = Gate(self.settings)
+        self.mounted = self.metrics.mounted = self.gate.mounted
         self.metrics.failures = self.failures
         self.use(self.table)
 
