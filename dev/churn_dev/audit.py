@@ -4,14 +4,17 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+_CREDENTIAL = "authentication.kubernetes.io/credential-id"
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
 @dataclass(frozen=True)
 class Request:
-    """One finished request."""
+    """One finished request. `ended` is in seconds since the epoch."""
 
     verb: str
     resource: str
@@ -19,6 +22,7 @@ class Request:
     namespace: str
     name: str
     code: int
+    ended: float = 0.0
 
     @property
     def is_write(self) -> bool:
@@ -44,11 +48,13 @@ class AuditLog:
     Args:
         path: the API server's audit log.
         user_agent: how the user agents of the counted requests begin.
+        credential: the token's id, where only requests with that token count.
     """
 
-    def __init__(self, path: Path, user_agent: str) -> None:
+    def __init__(self, path: Path, user_agent: str, credential: str = "") -> None:
         self._path = path
         self._user_agent = user_agent
+        self._credential = credential
         self._start = path.stat().st_size
 
     def requests(self) -> list[Request]:
@@ -70,21 +76,25 @@ class AuditLog:
                 if not line.endswith(b"\n"):
                     return
                 event = json.loads(line)
-                if event["stage"] == "ResponseComplete" and event.get("userAgent", "").startswith(
-                    self._user_agent
-                ):
+                if event["stage"] == "ResponseComplete" and self._counts(event):
                     yield _request(event)
 
+    def _counts(self, event: dict[str, Any]) -> bool:
+        if not event.get("userAgent", "").startswith(self._user_agent):
+            return False
+        extra = event.get("user", {}).get("extra", {})
+        return not self._credential or self._credential in extra.get(_CREDENTIAL, ())
 
-def _request(event: dict[str, object]) -> Request:
-    reference = event.get("objectRef")
-    about = reference if isinstance(reference, dict) else {}
-    status = event.get("responseStatus")
+
+def _request(event: dict[str, Any]) -> Request:
+    about = event.get("objectRef") or {}
+    ended = event.get("stageTimestamp")
     return Request(
         verb=str(event["verb"]),
         resource=about.get("resource", ""),
         subresource=about.get("subresource", ""),
         namespace=about.get("namespace", ""),
         name=about.get("name", ""),
-        code=int(status.get("code", 0)) if isinstance(status, dict) else 0,
+        code=int((event.get("responseStatus") or {}).get("code", 0)),
+        ended=datetime.fromisoformat(ended).timestamp() if ended else 0.0,
     )

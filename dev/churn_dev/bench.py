@@ -105,7 +105,7 @@ def _serve_once(bundle: Path, port: int) -> tuple[float, float]:
             if time.monotonic() - started > 30:
                 raise TimeoutError("the server was not ready within 30 s")
             time.sleep(0.005)
-        return time.monotonic() - started, _resident(Path(f"/proc/{process.pid}/status").read_text())
+        return time.monotonic() - started, resident(Path(f"/proc/{process.pid}/status").read_text())
     finally:
         process.kill()
         process.wait()
@@ -123,7 +123,7 @@ def _is_ready(port: int) -> bool:
         connection.close()
 
 
-def _resident(status: str) -> float:
+def resident(status: str) -> float:
     """Resident memory in MB from the text of a /proc/PID/status."""
     kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(kilobytes) / MEBIBYTE
@@ -223,7 +223,7 @@ class OperatorBench:
 
     def _pod_memory(self, kubectl: Kubectl, target: str) -> float:
         show = "print(open('/proc/1/status').read())"
-        return _resident(kubectl.run("exec", target, "--", "python3", "-c", show))
+        return resident(kubectl.run("exec", target, "--", "python3", "-c", show))
 
     def _apply(self, **spec: object) -> None:
         self._kubectl.apply(churn_model("telco", self._models.first.model, **spec))

@@ -142,6 +142,25 @@ def bench_serving(
         benchmarks.record(figures, record)
 
 
+@app.command("bench-operator")
+def bench_operator(
+    few: Annotated[int, typer.Option(min=1, help="ChurnModels at once, for the time to Ready.")] = 200,
+    many: Annotated[int, typer.Option(min=1, help="ChurnModels of the large fleet.")] = 1000,
+    rest_seconds: Annotated[float, typer.Option(min=1, help="How long the fleet is watched at rest.")] = 600,
+    tries: Annotated[int, typer.Option(min=1, help="Times each kind of child is deleted and edited.")] = 8,
+    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+) -> None:
+    """Measure the operator with many ChurnModels on nodes of kwok, and print the table."""
+    from churn_dev import bench as benchmarks
+    from churn_dev import bench_operator as operator
+
+    with _one_line_errors(), tempfile.TemporaryDirectory() as work:
+        figures = operator.run(operator.Plan(few, many, rest_seconds, tries), Path(work))
+    print(benchmarks.table(figures), end="")
+    if record is not None:
+        benchmarks.record(figures, record)
+
+
 @app.command()
 def soak(
     name: Name = "soak",

@@ -112,6 +112,7 @@ def _api_server(layout: Layout) -> dict[str, object]:
         "enable-aggregator-routing": "true",
         "audit-policy-file": layout.directory / "audit.yaml",
         "audit-log-path": layout.audit_log,
+        "audit-log-maxsize": "4000",  # MB: what is rotated away is not counted
     }
 
 

@@ -90,11 +90,14 @@ class Client:
     Args:
         configuration: How to reach it.
         may_write: Asked right before each write is sent; False turns it into `NotLeadingError`.
+        agent: What it calls itself.
     """
 
-    def __init__(self, configuration: Configuration, may_write: Callable[[], bool] = _always) -> None:
+    def __init__(
+        self, configuration: Configuration, may_write: Callable[[], bool] = _always, agent: str = USER_AGENT
+    ) -> None:
         self._api = ApiClient(configuration)
-        self._api.user_agent = USER_AGENT
+        self._api.user_agent = agent
         self._may_write = may_write
 
     async def close(self) -> None:

@@ -1,0 +1,240 @@
+"""`make bench-operator`: the figures of docs/benchmarks-operator.md, at many ChurnModels on nodes of kwok.
+
+Counts come from the API server's audit log and are exact. Times are of this machine: beside each time of a
+fleet stands the *floor*, in which a client makes the same objects by itself, on a like cluster, just before.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from churn_dev import fleet, kwok
+from churn_dev.audit import AuditLog
+from churn_dev.bench import CHILDREN, Figure, at_most, resident
+from churn_dev.console import step
+from churn_dev.disturb_children import DISTURBANCES, Repair, disturb
+from churn_dev.kubectl import Kubectl, Object, wait_until
+from churn_dev.local import LocalCluster
+from churn_dev.operator_process import SYSTEM, Operator, install_rights
+from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, DEPLOYMENT
+from churn_operator.runtime.client import Client
+
+NAMESPACE = "fleet"
+PASSES = "controller_runtime_reconcile_total"
+REQUESTS = "rest_client_requests_total"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of each.
+
+    Attributes:
+        few: ChurnModels created at once, for the time to the last Ready.
+        many: ChurnModels of the large fleet.
+        rest_seconds: how long the large fleet is watched at rest.
+        tries: how often each kind of child is deleted, and edited.
+    """
+
+    few: int = 200
+    many: int = 1000
+    rest_seconds: float = 600
+    tries: int = 8
+
+
+@dataclass(frozen=True)
+class Birth:
+    """How a fleet came to be: seconds until its children were all there, and until the last was available."""
+
+    children: float
+    available: float
+
+
+def run(plan: Plan, work: Path, name: str = "bench-operator") -> list[Figure]:
+    """Measures everything, each fleet and each floor on a new local cluster of that name.
+
+    Args:
+        plan: how much of each.
+        work: an empty directory for kubeconfigs and logs.
+        name: of the clusters.
+    """
+    with kwok.cluster(name) as cluster:
+        few_floor = floor(cluster, plan.few)
+    with kwok.cluster(name) as cluster, running(cluster, work) as operator:
+        idle = resident(operator.process_status)
+        figures = [*Fleet(cluster, operator).quick_birth(plan.few, few_floor)]
+    with kwok.cluster(name) as cluster:
+        many_floor = floor(cluster, plan.many)
+    with kwok.cluster(name) as cluster, running(cluster, work) as operator:
+        many = Fleet(cluster, operator)
+        figures += many.birth(plan.many, many_floor)
+        figures += many.memory(idle, plan.many)
+        figures += many.rest(plan.rest_seconds, plan.many)
+        figures += many.repair(plan.tries, plan.many)
+        figures += many.restart(plan.many)
+    return figures
+
+
+@contextmanager
+def running(cluster: LocalCluster, work: Path) -> Iterator[Operator]:
+    """The operator as a process with the chart's rights, on a cluster without ChurnModels."""
+    _prepare(cluster)
+    kubeconfig = work / "operator.kubeconfig"
+    kubeconfig.write_text(install_rights(cluster.kubeconfig, SYSTEM))
+    operator = Operator(kubeconfig, cluster.audit_log, work / "operator.log")
+    operator.start()
+    try:
+        yield operator
+    finally:
+        if operator.process and operator.process.poll() is None:
+            operator.stop()
+
+
+def _prepare(cluster: LocalCluster) -> None:
+    kubectl = Kubectl(cluster.kubeconfig)
+    crds = f"--filename={fleet.CRDS}"
+    kubectl.run("apply", "--server-side", crds)
+    kubectl.run("wait", "--for=condition=Established", crds)
+    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+
+
+def floor(cluster: LocalCluster, count: int) -> Birth:
+    """The same children as of `count` ChurnModels, made by a client."""
+    _prepare(cluster)
+
+    async def make(client: Client) -> Birth:
+        began = time.time()
+        last = asyncio.create_task(fleet.until_all(client, DEPLOYMENT, NAMESPACE, fleet.is_available, count))
+        await fleet.create_children(client, fleet.fleet(count), NAMESPACE)
+        made = time.time()
+        return Birth(made - began, await last - began)
+
+    with step(f"the children of {count} without an operator"):
+        return fleet.measure(cluster.kubeconfig, make)
+
+
+class Fleet:
+    """ChurnModels on one cluster, and the operator that serves them; `quiet_seconds` of silence is rest."""
+
+    def __init__(self, cluster: LocalCluster, operator: Operator, quiet_seconds: float = 8) -> None:
+        self._quiet_seconds = quiet_seconds
+        self._cluster = cluster
+        self._operator = operator
+        self._kubectl = Kubectl(cluster.kubeconfig, NAMESPACE)
+
+    def birth(self, count: int, floor: Birth) -> Iterable[Figure]:
+        """Creates `count` at once; time until all children are there, and requests for each."""
+        audit = self._operator.audit()
+        born = self._create(count, audit)
+        yield _ratio(f"{count:,} created at once: all children there", born.children, floor.children)
+        yield _ratio(f"{count:,} created at once: last Ready", born.available, floor.available, goal=None)
+        self.quiet()
+        asked = [each for each in audit.requests() if each.namespace == NAMESPACE and not each.is_event]
+        yield at_most(
+            f"requests per ChurnModel with {CHILDREN} children, created with {count:,} others",
+            len(asked) / count, CHILDREN + 2, digits=2,
+        )  # fmt: skip
+
+    def quick_birth(self, count: int, floor: Birth) -> Iterable[Figure]:
+        """Creates `count` at once; time until the last is Ready, and what went wrong on the way."""
+        audit = self._operator.audit()
+        born = self._create(count, audit)
+        yield _ratio(f"{count:,} created at once: last Ready", born.available, floor.available)
+        self.quiet()
+        refused = sum(each.code >= 400 for each in audit.requests())
+        yield at_most(f"{count:,} created at once: requests refused, status conflicts included", refused, 0)
+        events = self._kubectl.list("events")
+        warnings = [each for each in events if each["type"] == "Warning" and self._is_ours(each)]
+        yield at_most(f"{count:,} created at once: Warning events on ChurnModels", len(warnings), 0)
+
+    @staticmethod
+    def _is_ours(event: Object) -> bool:
+        return bool(event["involvedObject"]["kind"] == CHURN_MODEL.kind)
+
+    def _create(self, count: int, audit: AuditLog) -> Birth:
+        async def make(client: Client) -> tuple[float, float]:
+            began = time.time()
+            last = asyncio.create_task(fleet.until_all(client, CHURN_MODEL, NAMESPACE, fleet.is_ready, count))
+            await fleet.create(client, fleet.fleet(count), NAMESPACE)
+            return began, await last
+
+        with step(f"{count} ChurnModels at once"):
+            began, last = fleet.measure(self._cluster.kubeconfig, make)
+        plurals = {kind.plural for kind in CHILD_KINDS}
+        made = [each.ended for each in audit.requests() if each.code == 201 and each.target in plurals]
+        return Birth(max(made) - began, last - began)
+
+    def memory(self, idle: float, count: int) -> Iterable[Figure]:
+        """Resident memory with no ChurnModel, and now."""
+        yield at_most("resident memory idle", idle, 80, "MB")
+        now = resident(self._operator.process_status)
+        yield at_most(f"resident memory at {count:,}", now, 120 if count <= 1000 else 0, "MB")
+
+    def rest(self, seconds: float, count: int) -> Iterable[Figure]:
+        """What is asked of the API server while nothing happens."""
+        with step(f"{seconds:.0f} s at rest"):
+            audit = self._operator.audit()
+            time.sleep(seconds)
+            counts = audit.count()
+        detail = ", ".join(f"{number} {which}" for which, number in sorted(counts.items()))
+        yield at_most(
+            f"writes at rest, {count:,} settled, {seconds:.0f} s", len(audit.writes()), 0,
+            detail=f"requests that ended: {detail or 'none'}",
+        )  # fmt: skip
+
+    def repair(self, tries: int, count: int) -> Iterable[Figure]:
+        """Deletes and edits children one by one; time until each is what it should be again."""
+        with step(f"{2 * tries} disturbances of each kind of child"):
+            repairs = disturb(self._cluster, self._operator.audit_log, NAMESPACE, tries, count)
+            self.quiet()
+        seconds = sorted(each.seconds for each in repairs if each.seconds is not None)
+        lost = len(repairs) - len(seconds)
+        yield at_most(f"children not brought back, of {len(repairs)} deleted or edited", lost, 0)
+        p99 = seconds[min(len(seconds) - 1, int(0.99 * len(seconds)))]
+        yield at_most(
+            f"deleted or edited child back at {count:,}, p99", 1000 * p99, 50, "ms",
+            detail=f"median {1000 * seconds[len(seconds) // 2]:.0f}; worst by kind: {_worst(repairs)}",
+        )  # fmt: skip
+
+    def restart(self, count: int) -> Iterable[Figure]:
+        """Ends the operator and starts it again on the settled fleet."""
+        with step("restart"):
+            began = time.monotonic()
+            self._operator.stop()
+            ended = time.monotonic() - began
+            audit = self._operator.audit()
+            began = time.monotonic()
+            self._operator.launch()
+            wait_until(lambda: self._operator.total(PASSES) >= count, "a pass over each", seconds=300)
+            settled = time.monotonic() - began
+            self.quiet()
+        yield at_most("SIGTERM to exit", ended, 5, "s", digits=2)
+        yield at_most(f"restart at {count:,}: writes", len(audit.writes()), 0)
+        yield at_most(f"restart at {count:,}: settled", settled, 3 if count <= 1000 else 10, "s", digits=1)
+
+    def quiet(self) -> None:
+        """Waits until the operator has asked for nothing in a while."""
+        seen, since = -1.0, time.monotonic()
+        while time.monotonic() - since < self._quiet_seconds:
+            if (asked := self._operator.total(REQUESTS)) != seen:
+                seen, since = asked, time.monotonic()
+            time.sleep(0.5)
+
+
+def _ratio(what: str, measured: float, floor: float, goal: float | None = 1.5) -> Figure:
+    """A time of the operator beside that of the floor."""
+    times = measured / floor
+    shown = f"{times:.2f} times ({measured:.1f} s; floor {floor:.1f} s)"
+    return (
+        Figure(what, f"≤ {goal} times the floor", shown, times <= goal) if goal else Figure(what, "", shown)
+    )
+
+
+def _worst(repairs: list[Repair]) -> str:
+    worst = {
+        kind.kind: max((each.seconds or 0 for each in repairs if each.kind is kind), default=0)
+        for kind in DISTURBANCES
+    }
+    return ", ".join(f"{kind} {1000 * seconds:.0f}" for kind, seconds in worst.items())

@@ -1,0 +1,134 @@
+"""Many ChurnModels at once: created, waited for, disturbed; and the same children made without it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kubernetes.aio import config
+from kubernetes.aio.client.configuration import Configuration
+
+from churn_dev.kubectl import Object, condition
+from churn_dev.paths import ROOT
+from churn_operator.compare import stamped
+from churn_operator.decide import Plan, decide
+from churn_operator.desired import build_desired
+from churn_operator.desired.deployment import with_replicas
+from churn_operator.kinds import CHURN_MODEL, DEPLOYMENT, Kind
+from churn_operator.observe import Observed, trim_model
+from churn_operator.runtime.client import Client
+from churn_operator.settings import Settings
+
+T = TypeVar("T")
+CRDS = ROOT / "crds"
+AGENT = "churn-bench/1"
+AT_ONCE = 8
+"""Requests that the measuring client has under way, as that of other operators' figures."""
+LONGEST_SECONDS = 1800
+
+
+def fleet(count: int) -> list[Object]:
+    """ChurnModels of one replica with an autoscaler, and so with every kind of child."""
+    model = {"uri": "oci://registry.example/telco:1", "digest": "sha256:" + "0" * 64}
+    scaled = {"minReplicas": 1, "maxReplicas": 3, "targetCPUUtilizationPercentage": 70}
+    return [
+        {
+            "apiVersion": CHURN_MODEL.api_version,
+            "kind": CHURN_MODEL.kind,
+            "metadata": {"name": f"telco-{number:04}"},
+            "spec": {"model": model, "autoscaling": scaled},
+        }
+        for number in range(count)
+    ]
+
+
+def children(model: Object, namespace: str) -> list[tuple[Kind, Object]]:
+    """What the operator makes of a ChurnModel, without the owner."""
+    identity = {"namespace": namespace, "uid": "none", "generation": 1, "resourceVersion": "1"}
+    whole = trim_model(model | {"metadata": model["metadata"] | identity})
+    observed = Observed(model=whole, children={}, owned=(), revisions=(), pods=())
+    settings = Settings()
+    plan = decide(observed, settings)
+    if not isinstance(plan, Plan):
+        raise TypeError(f"not a ChurnModel that gets children: {plan.message}")
+    wanted = build_desired(plan, observed, settings).children
+    wanted[DEPLOYMENT] = with_replicas(wanted[DEPLOYMENT], plan.needed)
+    made = [(kind, stamped(child)) for kind, child in wanted.items()]
+    for _, child in made:
+        del child["metadata"]["ownerReferences"]
+    return made
+
+
+def measure(kubeconfig: Path, act: Callable[[Client], Awaitable[T]]) -> T:
+    """What `act` returns, with a client under the measurements' own name."""
+
+    async def run() -> T:
+        configuration = Configuration()
+        await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+        client = Client(configuration, agent=AGENT)
+        try:
+            return await act(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+async def create(client: Client, models: Iterable[Object], namespace: str) -> None:
+    """Creates the ChurnModels."""
+    await _some_at_once(
+        client.create(CHURN_MODEL, model | {"metadata": model["metadata"] | {"namespace": namespace}}, AGENT)
+        for model in models
+    )
+
+
+async def create_children(client: Client, models: Iterable[Object], namespace: str) -> None:
+    """Makes what the operator would make of the ChurnModels."""
+
+    async def make(model: Object) -> None:
+        for kind, child in children(model, namespace):
+            await client.create(kind, child, AGENT)
+
+    await _some_at_once(make(model) for model in models)
+
+
+async def until_all(
+    client: Client, kind: Kind, namespace: str, done: Callable[[Object], bool], count: int
+) -> float:
+    """Waits until `done` says so of `count` objects of the kind, by a watch; the time of the last (epoch)."""
+    async with asyncio.timeout(LONGEST_SECONDS):
+        finished: set[str] = set()
+        async for event in client.watch(kind, namespace, "", "0"):
+            name = event.object["metadata"].get("name", "")
+            if event.type != "BOOKMARK" and done(event.object):
+                finished.add(name)
+            if len(finished) >= count:
+                return time.time()
+    raise TimeoutError(f"{len(finished)} of {count} {kind.plural}")
+
+
+def is_ready(model: Object) -> bool:
+    """Whether the ChurnModel is Ready for its latest generation."""
+    ready = condition(model, "Ready")
+    return bool(
+        ready.get("status") == "True" and ready.get("observedGeneration") == model["metadata"]["generation"]
+    )
+
+
+def is_available(deployment: Object) -> bool:
+    """Whether the Deployment has its replica."""
+    return bool(deployment.get("status", {}).get("availableReplicas"))
+
+
+async def _some_at_once(work: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Runs all, a few at a time, in their order."""
+    waiting = iter(work)
+
+    async def take() -> None:
+        for each in waiting:
+            await each
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(take())

@@ -1,0 +1,151 @@
+"""The operator as a process on this machine, with the chart's rights on a cluster and no others."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from churn_dev import tools
+from churn_dev.audit import AuditLog, Request
+from churn_dev.kubectl import Kubectl, wait_until
+from churn_dev.release import CHART
+
+SYSTEM = "churn-operator"
+"""The release, and the operator's service account."""
+_RIGHTS = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+
+
+def install_rights(kubeconfig: Path, namespace: str, *values: str) -> str:
+    """Installs the chart's rights into a namespace; a kubeconfig of its service account, as text.
+
+    Args:
+        kubeconfig: of an administrator.
+        namespace: made when it is missing.
+        values: `key=value` settings of the chart.
+    """
+    command: list[str | Path] = [tools.path("helm"), "template", SYSTEM, CHART, "--namespace", namespace]
+    options = ["--kube-version=1.35.0", *(f"--set={value}" for value in values)]
+    rendered = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
+    admin = Kubectl(kubeconfig, namespace)
+    admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    admin.apply(*(obj for obj in yaml.safe_load_all(rendered) if obj and obj["kind"] in _RIGHTS))
+    config = yaml.safe_load(admin.run("config", "view", "--raw", "--flatten", "--minify"))
+    config["users"][0]["user"] = {"token": admin.run("create", "token", SYSTEM).strip()}
+    return str(yaml.safe_dump(config))
+
+
+@dataclass
+class Operator:
+    """The operator's process, which may be stopped and started.
+
+    Attributes:
+        kubeconfig: what it reaches the cluster with.
+        audit_log: the API server's.
+        log: where its own log goes.
+        namespace: the one that it serves; empty for all.
+        settings: others, by their names without the prefix.
+    """
+
+    kubeconfig: Path
+    audit_log: Path
+    log: Path
+    namespace: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    health_port: int = 0
+    metrics_port: int = 0
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    def start(self) -> None:
+        """Starts it and waits until it is ready."""
+        self.launch()
+        wait_until(lambda: self.get("/readyz") == 200, "the operator is ready", seconds=30)
+
+    def launch(self) -> None:
+        """Starts it."""
+        self.health_port, self.metrics_port = _free_port(), _free_port()
+        settings = {
+            "NAMESPACE": self.namespace,
+            "HEALTH_PORT": str(self.health_port),
+            "METRICS_PORT": str(self.metrics_port),
+            "REVISION_HISTORY_LIMIT": "2",
+        } | self.settings
+        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
+        environment |= {f"CHURN_OPERATOR_{name}": value for name, value in settings.items()}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "churn_operator"], env=environment, stdout=log, stderr=log
+            )
+
+    def send(self, signum: int) -> None:
+        """Sends the process a signal."""
+        assert self.process  # noqa: S101  # it was launched, for the type checker
+        self.process.send_signal(signum)
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """Ends the process; its exit code."""
+        self.send(signum)
+        assert self.process  # noqa: S101  # it was launched, for the type checker
+        return self.process.wait(timeout=5)
+
+    def get(self, path: str) -> int | None:
+        """HTTP status of one of its probes."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=2) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return None
+
+    def metrics(self) -> str:
+        """What it says to a scrape."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def total(self, metric: str) -> float:
+        """Sum of a metric over its labels; 0 where there is none yet or nothing answers."""
+        try:
+            said = self.metrics()
+        except OSError:
+            return 0
+        return sum(map(float, re.findall(rf"^{metric}(?:\{{.*\}})? (\S+)$", said, re.MULTILINE)))
+
+    @property
+    def process_status(self) -> str:
+        """Text of its /proc/PID/status."""
+        assert self.process  # noqa: S101  # it was launched, for the type checker
+        return Path(f"/proc/{self.process.pid}/status").read_text()
+
+    def audit(self) -> AuditLog:
+        """What it asks of the API server from now on."""
+        return AuditLog(self.audit_log, "churn-operator/")
+
+    def settle(self, audit: AuditLog, *, quiet_seconds: float = 1.5) -> list[Request]:
+        """Waits until it wrote nothing for a while; all its writes since `audit` was made, Events aside."""
+        seen, since = -1, time.monotonic()
+        while time.monotonic() - since < quiet_seconds:
+            if (count := len(audit.writes())) != seen:
+                seen, since = count, time.monotonic()
+            time.sleep(0.1)
+        return [request for request in audit.writes() if not request.is_event]
+
+    def problems(self) -> list[str]:
+        """Lines of its log that tell of defects."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [str(line) for line in lines if line["level"] in {"error", "critical"}]
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
