@@ -46,6 +46,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     # Some 40,000 records of twenty columns.
     max_body_bytes: Annotated[Count, _says("A larger request is answered 413.")] = 16 << 20
     max_records: Annotated[Count, _says("More records in one request are answered 413.")] = 10_000
+    # Of twenty columns, some 25,000 records.
+    max_values: Annotated[
+        Count, _says("Values and keys in one JSON body, or texts in packed tensors; more are answered 413.")
+    ] = 1_000_000
+    max_text_length: Annotated[
+        Count, _says("Characters of one text; a longer one is answered 422 (V2: 400).")
+    ] = 8192
+    max_nesting: Annotated[
+        Count, _says("Lists and objects in each other, the body's own among them; deeper is answered 400.")
+    ] = 32
     # Some 150 records, which take half a millisecond.
     inline_bytes: Annotated[
         Count, _says("A larger request is read and scored by a thread of its own, so that probes never wait.")

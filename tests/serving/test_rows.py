@@ -21,7 +21,7 @@ GOLDEN = [json.loads(line)["record"] for line in (SAMPLE / "golden.jsonl").read_
 
 
 def short(model: Model, body: bytes) -> Any:
-    return RowDecoder(model.manifest, "records").decode(body, max_records=100)
+    return RowDecoder(model.manifest, "records", max_text=8192).decode(body, max_records=100)
 
 
 def long(model: Model, body: bytes) -> Any:
@@ -116,4 +116,4 @@ def test_a_column_that_no_struct_can_carry_goes_the_long_way(telco_model: Model)
     features = [msgspec.structs.replace(first, name='a "quoted" name'), *rest]
     manifest = msgspec.structs.replace(telco_model.manifest, features=features)
     record = {'a "quoted" name': "Male", **{f.name: GOLDEN[0][f.name] for f in rest}}
-    assert RowDecoder(manifest, "records").decode(body_of(record), max_records=1) is None
+    assert RowDecoder(manifest, "records", max_text=8192).decode(body_of(record), max_records=1) is None

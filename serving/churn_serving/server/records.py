@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from churn_serving.server.bounds import nested_too_deeply
 from churn_serving.server.http import RequestError
 
 MAX_REASONS = 1000
@@ -38,7 +39,9 @@ def decode_records(body: bytes, key: str, *, max_records: int) -> Asked:
         decoded = _decode(body)
     except msgspec.ValidationError:
         raise RequestError(422, "number_out_of_range", "a number is too large for a 64-bit float") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise nested_too_deeply() from None
+    except ValueError as error:
         raise RequestError(400, "malformed_json", malformed(error)) from None
     if not isinstance(decoded, dict) or key not in decoded or (len(decoded) > 1 and not _explains(decoded)):
         message = f'expected a JSON object: {{"{key}": [{{column: value, …}}, …]}}, with "explain" or without'
@@ -66,8 +69,6 @@ def _explains(decoded: dict[str, Any]) -> bool:
 
 def malformed(error: Exception) -> str:
     """What the decoder did not like, for the client."""
-    if isinstance(error, RecursionError):
-        return "the body is nested too deeply"
     # The decoder's message names a position, never a value.
     return str(error) if isinstance(error, msgspec.DecodeError) else "the body is not UTF-8"
 
@@ -85,9 +86,10 @@ def refuse_duplicate_keys(body: bytes, keys: int) -> None:
     if body.count(b":") == keys:
         return
     try:
-        json.loads(body, object_pairs_hook=_check_pairs)
+        # Numbers stay texts: Python makes no integer of thousands of digits.
+        json.loads(body, object_pairs_hook=_check_pairs, parse_int=str, parse_float=str)
     except RecursionError:
-        raise RequestError(400, "malformed_json", "the body is nested too deeply") from None
+        raise nested_too_deeply() from None
 
 
 def _check_pairs(pairs: list[tuple[str, Any]]) -> None:

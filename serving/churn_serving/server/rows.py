@@ -41,12 +41,13 @@ class Rows(NamedTuple):
 class RowDecoder:
     """Decodes one model's bodies. Stateless, so safe to share."""
 
-    def __init__(self, manifest: Manifest, key: str) -> None:
+    def __init__(self, manifest: Manifest, key: str, *, max_text: int) -> None:
         """Make the decoder.
 
         Args:
             manifest: Whose columns.
             key: What the list of records is called.
+            max_text: Characters of one text at most.
         """
         features = manifest.features
         self._width = len(features)
@@ -54,7 +55,7 @@ class RowDecoder:
         self._encoders = [_encoder(feature) for feature in features]
         self._pack = struct.Struct(f"={self._width}f").pack
         self._id = self._width if manifest.id else None
-        self._decode = _body_decoder(manifest, key)
+        self._decode = _body_decoder(manifest, key, max_text)
 
     def decode(self, body: bytes, *, max_records: int) -> Rows | None:
         """The rows of a body, or None where only the long way can tell what it means."""
@@ -89,16 +90,16 @@ class RowDecoder:
         return Rows(packed[0] if len(packed) == 1 else b"".join(packed), ids)
 
 
-def _body_decoder(manifest: Manifest, key: str) -> Callable[[bytes], Any]:
+def _body_decoder(manifest: Manifest, key: str, max_text: int) -> Callable[[bytes], Any]:
     # Named by number: a column may be called anything, an attribute may not.
-    fields: list[Any] = [(f"c{n}", _type(feature)) for n, feature in enumerate(manifest.features)]
+    fields: list[Any] = [(f"c{n}", _type(feature, max_text)) for n, feature in enumerate(manifest.features)]
     names = [feature.name for feature in manifest.features]
     if manifest.id:
         fields.append((f"c{len(names)}", _ID | UnsetType, UNSET))
         names.append(manifest.id)
     for name in manifest.accepted:
         if name != manifest.id:
-            fields.append((f"c{len(names)}", Any, UNSET))
+            fields.append((f"c{len(names)}", _any(max_text) | UnsetType, UNSET))
             names.append(name)
     try:
         renamed = {field[0]: name for field, name in zip(fields, names, strict=True)}
@@ -119,21 +120,26 @@ def _nothing(_body: bytes) -> Any:
     raise ValueError
 
 
-def _type(feature: Feature) -> Any:
+def _any(max_text: int) -> Any:
+    """What a column that is not scored may hold; lists and objects go the long way."""
+    return Annotated[str, Meta(max_length=max_text)] | int | float | bool | None
+
+
+def _type(feature: Feature, max_text: int) -> Any:
     match feature:
         case Numeric():
             kind: Any = Annotated[float, Meta(ge=_bound(feature, -1), le=_bound(feature, 1))]
         case Boolean():
             kind = bool
         case Categorical():
-            kind = str
+            kind = Annotated[str, Meta(max_length=max_text)]
     return kind | None if feature.nullable else kind
 
 
 def _bound(feature: Numeric, sign: int) -> float:
-    """The number that, centred and scaled, is the largest a float32 holds; one that a float64 holds, too."""
+    """The largest number that a float32 holds as it was sent, and centred and scaled."""
     bound = feature.centre + sign * FLOAT32_MAX * feature.scale
-    return max(-1.7e308, min(1.7e308, bound))
+    return max(-FLOAT32_MAX, min(FLOAT32_MAX, bound))
 
 
 def _encoder(feature: Feature) -> Callable[[Any], float]:

@@ -13,6 +13,7 @@ from churn_serving.batcher import Batcher
 from churn_serving.features import MAX_FAULTS, EncodedRecords, Fault, InvalidRecordsError, to_matrix
 from churn_serving.reasons import Explanation, Ranked, Reason
 from churn_serving.routing import Route
+from churn_serving.server.bounds import check_nesting, check_texts, check_values
 from churn_serving.server.http import Reply, RequestError, encode_json
 from churn_serving.server.records import decode_records
 from churn_serving.server.state import Serving
@@ -108,7 +109,7 @@ class Endpoint(NamedTuple):
         if len(body) <= serving.settings.inline_bytes:
             work = self._read(serving, body) or self._read_any(serving, body)
             return work.reply(await work.batcher.score_packed(work.packed))
-        work = await serving.aside(lambda: self._read(serving, body) or self._read_any(serving, body))
+        work = await serving.aside(partial(self._read_large, serving, body))
         return work.reply(await work.batcher.score_aside(work.packed, serving.worker))
 
     def _read(self, serving: Serving, body: bytes) -> Work | None:
@@ -126,10 +127,16 @@ class Endpoint(NamedTuple):
         records = _decode(body)[self.key] if explain else ()
         return self._work(serving, _Asked(table.name, route, rows.packed, rows.ids, records, explain))
 
+    def _read_large(self, serving: Serving, body: bytes) -> Work:
+        check_values(body, serving.settings.max_values)
+        return self._read(serving, body) or self._read_any(serving, body)
+
     def _read_any(self, serving: Serving, body: bytes) -> Work:
         """The long way, which says what is wrong."""
-        table = serving.table
-        records, explain = decode_records(body, self.key, max_records=serving.settings.max_records)
+        table, settings = serving.table, serving.settings
+        records, explain = decode_records(body, self.key, max_records=settings.max_records)
+        check_nesting(records, settings.max_nesting - 1)
+        check_texts(records, settings.max_text_length)
         route = table.choose(_customer(records[0], table.routes[0].model.manifest.id))
         encoded = _encode(route, records)
         packed = to_matrix(encoded.rows, len(route.model.manifest.features)).tobytes()

@@ -75,7 +75,9 @@ class Serving:
                 )
                 self._batchers[route.revision] = (batcher, counts)
                 for key in ("records", "instances"):
-                    self._decoders[route.revision, key] = RowDecoder(route.model.manifest, key)
+                    self._decoders[route.revision, key] = RowDecoder(
+                        route.model.manifest, key, max_text=self.settings.max_text_length
+                    )
                 self._vectors[route.revision] = VectorEncoder(route.model.manifest)
                 if self.settings.drift:
                     counts.drift = Drift(

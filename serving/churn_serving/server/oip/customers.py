@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from churn_serving.bundle.schema import Boolean, Manifest, Numeric
-from churn_serving.features import MAX_FAULTS, shown
+from churn_serving.features import MAX_FAULTS, Fault, shown
+from churn_serving.server.bounds import text_too_long
 from churn_serving.server.http import RequestError
 from churn_serving.server.oip.datatypes import BOOLEAN, TEXT
 from churn_serving.server.oip.tensors import Cells, Tensor, refuse
-from churn_serving.vectors import Values, VectorEncoder
+from churn_serving.vectors import Texts, Values, VectorEncoder
 
 
 def count_rows(tensors: Sequence[Tensor], max_records: int) -> int:
@@ -21,17 +22,32 @@ def count_rows(tensors: Sequence[Tensor], max_records: int) -> int:
     """
     if not tensors:
         raise RequestError(400, "invalid_request", "inputs must hold at least one tensor")
-    names = [tensor.name for tensor in tensors]
+    names = set()
     for tensor in tensors:
         if tensor.rows != tensors[0].rows:
-            problem = f"{tensor.rows} rows where {shown(names[0])!r} has {tensors[0].rows}"
+            problem = f"{tensor.rows} rows where {shown(tensors[0].name)!r} has {tensors[0].rows}"
             raise refuse(tensor.name, problem)
-        if names.count(tensor.name) > 1:
+        if tensor.name in names:
             raise refuse(tensor.name, "is given twice")
+        names.add(tensor.name)
     if tensors[0].rows > max_records:
         message = f"{tensors[0].rows} records in one request; at most {max_records} are allowed"
         raise RequestError(413, "too_many_records", message)
     return tensors[0].rows
+
+
+def check_texts(tensors: Sequence[Tensor], most: int) -> None:
+    """Refuse texts of more than `most` characters.
+
+    Raises:
+        RequestError: Names the input.
+    """
+    for tensor in tensors:
+        if tensor.datatype != TEXT:
+            continue
+        texts = tensor.cells.different if isinstance(tensor.cells, Texts) else tensor.cells
+        if max(map(len, filter(None, texts)), default=0) > most:
+            raise text_too_long(most, [Fault(0, shown(tensor.name), "invalid", "it holds such a text")])
 
 
 def first_customer(tensors: Sequence[Tensor], id_column: str | None) -> str | int | None:

@@ -26,14 +26,14 @@ _NUMBERS_OF[list(_NEVER_IN_UTF8)] = range(len(_NEVER_IN_UTF8))
 _WORTH_NUMBERING = 256
 
 
-def unpack_texts(content: bytes) -> Texts | list[str]:
-    """The texts of a packed tensor.
+def unpack_texts(content: bytes, count: int) -> Texts | list[str]:
+    """The texts of a packed tensor; where there are more than `count`, not all of them.
 
     Raises:
         ValueError: It is cut short, or a text is not UTF-8.
     """
     few = _number_texts(content) if len(content) > _WORTH_NUMBERING else None
-    return _unpack_each(content) if few is None else few
+    return _unpack_each(content, count) if few is None else few
 
 
 def _number_texts(content: bytes) -> Texts | None:
@@ -64,9 +64,10 @@ def _number_texts(content: bytes) -> Texts | None:
     return Texts(texts, _NUMBERS_OF[np.frombuffer(rest, dtype=np.uint8)])
 
 
-def _unpack_each(content: bytes) -> list[str]:
-    texts, at, end = [], 0, len(content)
-    while at < end:
+def _unpack_each(content: bytes, count: int) -> list[str]:
+    texts: list[str] = []
+    at, end = 0, len(content)
+    while at < end and len(texts) <= count:
         start = at + _LENGTH.size
         if start > end:
             raise ValueError("a length is cut short")

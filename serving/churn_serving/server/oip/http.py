@@ -9,14 +9,16 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
+from churn_serving.server.bounds import check_nesting, check_values, nested_too_deeply, text_too_long
 from churn_serving.server.http import Header, Reply, RequestError, encode_json, plain_error_reply
 from churn_serving.server.oip.datatypes import BOOLEAN, TEXT, pack_texts
 from churn_serving.server.oip.infer import Inferred, Output, Wanted, find_routes, infer, read, read_wanted
 from churn_serving.server.oip.pages import describe_model, describe_server
-from churn_serving.server.oip.tensors import Tensor, read_data, read_packed, refuse
+from churn_serving.server.oip.tensors import Tensor, read_data, read_packed, read_shape, refuse
 from churn_serving.server.records import malformed, refuse_duplicate_keys
 from churn_serving.server.routes import Body, Route
 from churn_serving.server.state import Serving
+from churn_serving.settings import Settings
 
 _HEADER_LENGTH = b"inference-header-content-length"
 _OCTETS = b"application/octet-stream"
@@ -129,7 +131,7 @@ async def _infer(serving: Serving, body: Body, name: str, version: str | None) -
     small = len(body.content) <= serving.settings.inline_bytes
 
     def work() -> Any:
-        request, tensors, wanted = _read_request(body)
+        request, tensors, wanted = _read_request(body, serving.settings)
         return request, wanted, read(serving, table, tensors)
 
     request, wanted, asked = work() if small else await serving.aside(work)
@@ -137,19 +139,37 @@ async def _infer(serving: Serving, body: Body, name: str, version: str | None) -
     return _write(request, table.name, answer)
 
 
-def _read_request(body: Body) -> tuple[_Request, list[Tensor], Wanted]:
+def _read_request(body: Body, settings: Settings) -> tuple[_Request, list[Tensor], Wanted]:
     content, packed = _split(body)
+    check_values(content, settings.max_values)
     try:
         decoded = msgspec.json.decode(content)
+        check_nesting(decoded, settings.max_nesting)
         request = msgspec.convert(decoded, _Request)
     except msgspec.ValidationError as error:
         raise RequestError(400, "invalid_request", _told(error)) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise nested_too_deeply() from None
+    except ValueError as error:
         raise RequestError(400, "malformed_json", malformed(error)) from None
+    _check_texts(request, settings)
     refuse_duplicate_keys(content, _count_keys(decoded))
     parameters = request.parameters or {}
     wanted = read_wanted([output.name for output in request.outputs or ()], parameters.get("explain", False))
     return request, _read_tensors(request.inputs, packed), wanted
+
+
+def _check_texts(request: _Request, settings: Settings) -> None:
+    """How many there are to be, before any is unpacked."""
+    if len(request.id or "") > settings.max_text_length:
+        raise text_too_long(settings.max_text_length)
+    texts = 0
+    for each in request.inputs:
+        rows, columns = read_shape(each.name, each.shape)
+        texts += rows * columns if each.datatype == TEXT else 0
+    if texts > settings.max_values:
+        message = f"the shapes have more than {settings.max_values} texts; send fewer records at once"
+        raise RequestError(413, "too_many_values", message)
 
 
 def _told(error: msgspec.ValidationError) -> str:
@@ -170,7 +190,7 @@ def _split(body: Body) -> tuple[bytes, bytes | None]:
         raise RequestError(415, "unsupported_media_type", message)
     if not length:
         return body.content, None
-    if not length.isdigit() or int(length[:12]) > len(body.content):
+    if not length.isdigit() or len(length) > 12 or int(length) > len(body.content):
         raise RequestError(400, "invalid_request", "Inference-Header-Content-Length does not fit the body")
     end = int(length)
     return body.content[:end], body.content[end:]
@@ -192,7 +212,7 @@ def _read_tensors(inputs: Sequence[_Input], packed: bytes | None) -> list[Tensor
                 raise refuse(each.name, "has neither data nor the parameter binary_data_size")
             tensors.append(read_data(each.name, each.datatype, each.shape, each.data))
             continue
-        if packed is None or not isinstance(size, int) or not 0 <= size <= len(packed) - at:
+        if packed is None or type(size) is not int or not 0 <= size <= len(packed) - at:
             problem = "its binary_data_size does not fit the bytes behind Inference-Header-Content-Length"
             raise refuse(each.name, problem)
         tensors.append(read_packed(each.name, each.datatype, each.shape, packed[at : at + size]))

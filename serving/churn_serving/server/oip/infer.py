@@ -11,7 +11,7 @@ from churn_serving.features import InvalidRecordsError, Matrix, shown
 from churn_serving.routing import Route, Table
 from churn_serving.server.explaining import DEFAULT_REASONS
 from churn_serving.server.http import RequestError, encode_json
-from churn_serving.server.oip.customers import count_rows, first_customer, read_customers
+from churn_serving.server.oip.customers import check_texts, count_rows, first_customer, read_customers
 from churn_serving.server.oip.datatypes import BOOLEAN, TEXT
 from churn_serving.server.oip.tensors import Tensor
 from churn_serving.server.records import MAX_REASONS
@@ -110,6 +110,7 @@ def read(serving: Serving, table: Table, tensors: Sequence[Tensor]) -> _Read:
         RequestError: The tensors do not fit the model's columns.
     """
     count_rows(tensors, serving.settings.max_records)
+    check_texts(tensors, serving.settings.max_text_length)
     route = table.choose(first_customer(tensors, table.routes[0].model.manifest.id))
     encoder = serving.vectors(route)
     values = read_customers(tensors, route.model.manifest, encoder)

@@ -76,7 +76,9 @@ def read_packed(name: str, datatype: str, shape: list[int], content: bytes) -> T
     _kind(name, datatype)
     cells: Cells
     try:
-        cells = unpack_texts(content) if datatype == TEXT else unpack_numbers(content, datatype)
+        cells = (
+            unpack_texts(content, rows * columns) if datatype == TEXT else unpack_numbers(content, datatype)
+        )
     except ValueError:
         raise refuse(name, f"its {len(content)} bytes are no packed {datatype} values") from None
     _check_count(name, len(cells), rows * columns)
