@@ -227,12 +227,10 @@ def _numeric(feature: Numeric) -> Callable[[Any], float]:
 
     def encode(value: Any) -> float:
         if value.__class__ is float or value.__class__ is int:
-            try:
+            if -FLOAT32_MAX <= value <= FLOAT32_MAX:
                 scaled: float = (value - centre) / scale
-            except OverflowError:  # an integer of hundreds of digits
-                scaled = math.inf
-            if -FLOAT32_MAX <= scaled <= FLOAT32_MAX:
-                return scaled
+                if -FLOAT32_MAX <= scaled <= FLOAT32_MAX:
+                    return scaled
             raise _InvalidValueError("expected a finite number within the range of a 32-bit float")
         if value is None:
             return missing()

@@ -99,7 +99,7 @@ class VectorEncoder:
         absent = np.isnan(values)
         with np.errstate(over="ignore", invalid="ignore"):
             codes = (values - self._centre) / self._scale
-        wrong = ~((codes >= self._low) & (codes <= self._high))
+        wrong = ~((codes >= self._low) & (codes <= self._high) & (np.abs(values) <= FLOAT32_MAX))
         wrong |= self._whole & (codes != np.rint(codes))
         wrong[absent] = False
         wrong |= absent & ~self._nullable

@@ -4,11 +4,14 @@ import csv
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from churn_serving.bundle.write import write_files
+from churn_serving.features import Encoder
 from churn_serving.model import Model, load_model
 from churn_serving.train.classifiers import Algorithm
 from churn_serving.train.train import TrainingPlan, train
@@ -33,6 +36,17 @@ def telco(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def telco_model() -> Model:
     return load_model(SAMPLE)
+
+
+@pytest.fixture(scope="session")
+def steep_model(telco_model: Model) -> Model:
+    """The sample's model, whose graph overflows at `tenure` -1.6e38."""
+    features = [
+        msgspec.structs.replace(feature, scale=0.5) if feature.name == "tenure" else feature
+        for feature in telco_model.manifest.features
+    ]
+    manifest = msgspec.structs.replace(telco_model.manifest, features=features)
+    return replace(telco_model, manifest=manifest, encoder=Encoder(manifest))
 
 
 @pytest.fixture(scope="session")

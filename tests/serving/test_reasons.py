@@ -216,8 +216,9 @@ async def test_more_than_may_be_explained_is_413_and_says_how_many_may(telco_mod
     assert (await ask(serving, *GOLDEN[:6])).status == 200
 
 
-async def test_a_record_that_overflows_is_unscorable_with_reasons_too(serving: Serving):
-    answer = await ask(serving, GOLDEN[0], GOLDEN[1] | {"tenure": -8e39}, explain=True)
+async def test_a_record_that_overflows_is_unscorable_with_reasons_too(steep_model: Model):
+    serving = serving_of(steep_model)
+    answer = await ask(serving, GOLDEN[0], GOLDEN[1] | {"tenure": -1.6e38}, explain=True)
     assert (answer.status, answer.error["code"]) == (422, "unscorable_records")
     assert [detail["record"] for detail in answer.error["details"]] == [1]
 

@@ -302,10 +302,11 @@ async def test_openapi_has_this_models_columns(app: TrafficApp):
 
 
 async def test_a_record_that_overflows_inside_the_graph_is_that_records_fault(
-    app: TrafficApp, record: dict[str, Any]
+    steep_model: Model, record: dict[str, Any]
 ):
     """The scaled number is one that float32 holds; times its weight it is not."""
-    far = record | {"tenure": -8e39}
+    app = TrafficApp(serving_of(steep_model))
+    far = record | {"tenure": -1.6e38}
     bad, good = await asyncio.gather(predict(app, record, far), predict(app, record))
     assert (bad.status, bad.error["code"]) == (422, "unscorable_records")
     assert [detail["record"] for detail in bad.error["details"]] == [1]

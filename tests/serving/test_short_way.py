@@ -53,8 +53,8 @@ async def answer_of(reader: asyncio.StreamReader) -> bytes:
 
 
 @pytest.fixture
-async def running(telco_model: Model) -> AsyncIterator[Running]:
-    async with running_on(serving_of(telco_model, max_body_bytes=100_000, inline_bytes=20_000)) as running:
+async def running(steep_model: Model) -> AsyncIterator[Running]:
+    async with running_on(serving_of(steep_model, max_body_bytes=100_000, inline_bytes=20_000)) as running:
         yield running
 
 
@@ -104,8 +104,8 @@ ASKED = {
     "V1 explain": request(body_of(RECORD, key="instances"), "/v1/models/telco:explain"),
     "a wrong column": request(body_of(RECORD | {"tenure": "x"})),
     "a wrong column in V1": request(body_of({}, key="instances"), PREDICT_V1),
-    "no probability": request(body_of(RECORD | {"tenure": -8e39})),
-    "no probability in V1": request(body_of(RECORD | {"tenure": -8e39}, key="instances"), PREDICT_V1),
+    "no probability": request(body_of(RECORD | {"tenure": -1.6e38})),
+    "no probability in V1": request(body_of(RECORD | {"tenure": -1.6e38}, key="instances"), PREDICT_V1),
     "broken JSON": request(b"{"),
     "no body": request(b""),
     "a form": request(body_of(RECORD), "/predict", "Content-Type: application/x-www-form-urlencoded"),
