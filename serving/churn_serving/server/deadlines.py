@@ -64,7 +64,7 @@ class Patience:
         """End the wait if it is the one seen before, and too long."""
         seen = self._waits()
         if seen != self._seen:
-            self._seen, self._since, self._received = seen, now, self._connection.received
+            self._seen, self._since, self._received = seen, now, self._connection.received_of_bodies
         elif now - self._since > self._allowed(seen[0]):
             self._end(seen[0])
 
@@ -91,7 +91,7 @@ class Patience:
             case Waits.CLOSING:
                 return _LINGER_SECONDS
             case Waits.BODY:
-                received = self._connection.received - self._received
+                received = self._connection.received_of_bodies - self._received
                 return self._settings.receive_seconds + received / BYTES_PER_SECOND
             case _:
                 return self._settings.receive_seconds

@@ -96,7 +96,7 @@ def check_json(headers: Sequence[Header]) -> None:
     content_type = b""
     for name, value in headers:
         if name == b"content-type":
-            content_type = value
+            content_type = value if not content_type else b"two"
     if content_type != JSON:
         media, _, parameters = content_type.lower().partition(b";")
         charset = parameters.strip().replace(b'"', b"").removeprefix(b"charset=")

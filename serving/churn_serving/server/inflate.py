@@ -19,15 +19,14 @@ def encoding_of(headers: Sequence[Header]) -> bytes:
     Raises:
         RequestError: 415, in a way that is not known here.
     """
-    for name, value in headers:
-        if name == b"content-encoding":
-            encoding = value.strip().lower()
-            if encoding not in _KNOWN:
-                message = "send the body as it is, or compressed with gzip, deflate or zstd"
-                headers_of_reply = ((b"accept-encoding", b"gzip, deflate, zstd"),)
-                raise RequestError(415, "unsupported_encoding", message, headers=headers_of_reply)
-            return b"" if encoding == b"identity" else encoding
-    return b""
+    given = [value.strip().lower() for name, value in headers if name == b"content-encoding"]
+    if not given or given == [b"identity"]:
+        return b""
+    if len(given) > 1 or given[0] not in _KNOWN:
+        message = "send the body as it is, or compressed once, with gzip, deflate or zstd"
+        headers_of_reply = ((b"accept-encoding", b"gzip, deflate, zstd"),)
+        raise RequestError(415, "unsupported_encoding", message, headers=headers_of_reply)
+    return given[0]
 
 
 def inflate(body: bytes, encoding: bytes, *, max_bytes: int) -> bytes:

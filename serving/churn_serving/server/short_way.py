@@ -92,8 +92,7 @@ class _Exchange:
     def __init__(self, connection: ScoringConnection) -> None:
         self._connection = connection
         self.scope = connection.scope
-        parser = connection.parser
-        self.keep_alive = parser.should_keep_alive() and parser.get_http_version() == "1.1"
+        self.keep_alive = connection.parser.should_keep_alive() and connection.http_version == "1.1"
         self.response_started = self.response_complete = self.disconnected = False
 
     def send(self, reply: Reply, *, close: bool) -> None:
