@@ -10,7 +10,7 @@ import pytest
 
 from .asgi import JSON, Process, served
 from .conftest import SAMPLE
-from .wire import Wire, ask, request, wire
+from .wire import Heard, Wire, ask, request, wire
 
 RECORD = json.loads((SAMPLE / "golden.jsonl").read_text().splitlines()[0])["record"]
 BODY = json.dumps({"records": [RECORD]}).encode()
@@ -19,6 +19,9 @@ LIMITS = {
     "CHURN_MAX_BODY_BYTES": "300000",
     "CHURN_MAX_PENDING_BYTES": "400000",
     "CHURN_MAX_CONNECTIONS": "20",
+    "CHURN_MAX_VALUES": "12000",
+    "CHURN_MAX_TEXT_LENGTH": "40",
+    "CHURN_MAX_NESTING": "5",
     "CHURN_RECEIVE_SECONDS": "0.4",
     "CHURN_KEEP_ALIVE_SECONDS": "0.8",
 }
@@ -55,6 +58,90 @@ def test_a_head_below_its_limit_before_a_large_body_is_read(port: int):
         for _ in range(3):
             kept.send(request(body, X_Large="a" * 3500))
             assert kept.hear().status == 200
+
+
+def customers(count: int) -> bytes:
+    return json.dumps({"records": [RECORD] * count}).encode()
+
+
+def test_a_body_of_more_values_than_allowed_is_413_and_one_of_fewer_is_read(port: int):
+    """A record of the sample is 19 values, 19 keys, itself and its comma."""
+    assert ask(port, request(customers(300))).status == 200
+    answer = ask(port, request(customers(320)))
+    assert (answer.status, answer.code) == (413, "too_many_values")
+
+
+def test_commas_in_texts_are_no_values(port: int):
+    talkative = customers(300).replace(RECORD["Contract"].encode(), b",,,,,,,,,,[{:" * 3)
+    assert talkative.count(b",") > 12_000
+    assert ask(port, request(talkative)).status == 200
+
+
+def tensors(text: str, count: int = 1, **more: object) -> bytes:
+    column = {"name": "Contract", "datatype": "BYTES", "shape": [count], "data": [text] * count}
+    rest = [
+        {"name": name, "datatype": "BYTES", "shape": [count], "data": [str(value)] * count}
+        for name, value in RECORD.items()
+        if name != "Contract"
+    ]
+    return json.dumps({"inputs": [column, *rest], **more}).encode()
+
+
+def infer(port: int, body: bytes, **headers: object) -> Heard:
+    return ask(port, request(body, path="/v2/models/telco/infer", **headers))
+
+
+def test_tensors_of_more_values_than_allowed_are_413(port: int):
+    assert infer(port, tensors("One year", 500)).status == 200
+    assert infer(port, tensors("One year", 700)).status == 413
+    head = tensors("", 0).replace(
+        b'"shape": [0], "data": []', b'"shape": [700], "parameters": {"binary_data_size": 0}'
+    )
+    assert infer(port, head, Inference_Header_Content_Length=len(head)).status == 413
+
+
+@pytest.mark.parametrize("padding", [0, 70_000])
+@pytest.mark.parametrize("text", ["x" * 41, "🎉" * 41])
+def test_a_text_above_its_limit_is_422_and_the_column_is_named(port: int, text: str, padding: int):
+    answer = ask(
+        port,
+        request(json.dumps({"records": [RECORD, RECORD | {"Contract": text}]}).encode() + b" " * padding),
+    )
+    assert (answer.status, answer.code) == (422, "text_too_long")
+    (detail,) = json.loads(answer.body)["error"]["details"]
+    assert (detail["record"], detail["column"]) == (1, "Contract")
+
+
+def test_a_text_within_its_limit_is_scored_whatever_its_bytes(port: int):
+    for text in ("x" * 40, "🎉" * 40, "\u0000" * 40):
+        assert (
+            ask(port, request(json.dumps({"records": [RECORD | {"Contract": text}]}).encode())).status == 200
+        )
+        assert infer(port, tensors(text)).status == 200
+
+
+def test_a_text_above_its_limit_in_a_tensor_is_400_and_the_input_is_named(port: int):
+    answer = infer(port, tensors("x" * 41))
+    assert answer.status == 400
+    assert "'Contract'" in json.loads(answer.body)["error"]
+    assert infer(port, tensors("One year", id="x" * 41)).status == 400
+
+
+def test_a_text_in_a_column_that_is_not_scored_has_the_same_limits(port: int):
+    for value, status in (("x" * 40, 200), (["x" * 40], 200), ("x" * 41, 422), ({"a": ["x" * 41]}, 422)):
+        answer = ask(port, request(json.dumps({"records": [RECORD | {"Churn": value}]}).encode()))
+        assert answer.status == status
+
+
+@pytest.mark.parametrize("nested", [[[]], {"a": {}}, [{}], {"a": []}])
+def test_what_is_nested_deeper_than_allowed_is_400(port: int, nested: object):
+    """The body, its records and one of them are three."""
+    fine, deep = (json.dumps({"records": [RECORD | {"Churn": each}]}).encode() for each in (nested, [nested]))
+    assert ask(port, request(fine)).status == 200
+    answer = ask(port, request(deep))
+    assert (answer.status, answer.code) == (400, "nested_too_deeply")
+    assert infer(port, tensors("One year", parameters={"x": nested})).status == 200
+    assert infer(port, tensors("One year", parameters={"x": [[nested]]})).status == 400
 
 
 def send_again(slow: Wire, data: bytes, *, pause: float) -> None:

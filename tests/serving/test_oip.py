@@ -502,7 +502,7 @@ NESTED = st.just(["a", framed("a").decode(), framed("a").decode() * 2, "", "\0"]
 @given(texts=FEW | NESTED, data=st.data())
 def test_texts_behind_the_json_are_read_alike_whether_few_or_many(texts: list[str], data: st.DataObject):
     cells = data.draw(st.lists(st.sampled_from(texts), min_size=60, max_size=80))
-    read = unpack_texts(b"".join(map(framed, cells)))
+    read = unpack_texts(b"".join(map(framed, cells)), len(cells))
     assert [read[at] for at in range(len(read))] == cells
 
 
@@ -512,7 +512,7 @@ def test_bytes_that_are_no_texts_are_never_taken_for_some(content: list[bytes]):
     expected = one_by_one(joined)
     if expected is None:
         with pytest.raises(ValueError, match=r"cut short|decode"):
-            unpack_texts(joined)
+            unpack_texts(joined, len(joined))
     else:
-        read = unpack_texts(joined)
+        read = unpack_texts(joined, len(joined))
         assert [read[at] for at in range(len(read))] == expected

@@ -25,13 +25,46 @@ class Wire:
 
     def __init__(self, opened: socket.socket) -> None:
         self.socket = opened
+        self._heard = b""
+
+    def makefile(self, _mode: str) -> "Wire":
+        """What HTTPResponse reads: one buffer for all answers, of which several may have come at once."""
+        return self
+
+    def readline(self, _limit: int) -> bytes:
+        while b"\n" not in self._heard and self._hear_more():
+            pass
+        line, end, self._heard = self._heard.partition(b"\n")
+        return line + end
+
+    def read(self, count: int = 1 << 62) -> bytes:
+        while len(self._heard) < count and self._hear_more():
+            pass
+        content, self._heard = self._heard[:count], self._heard[count:]
+        return content
+
+    @property
+    def heard(self) -> bytes:
+        """What came and was in no answer."""
+        return self._heard
+
+    def _hear_more(self) -> bool:
+        more = self.socket.recv(1 << 16)
+        self._heard += more
+        return bool(more)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
     def hear(self, method: str = "POST") -> Heard:
         """The next answer."""
-        answer = HTTPResponse(self.socket, method=method)
+        answer = HTTPResponse(self, method=method)  # type: ignore[arg-type]
         answer.begin()
         headers = {name.lower(): value for name, value in answer.getheaders()}
         return Heard(answer.status, headers, answer.read())
@@ -39,7 +72,7 @@ class Wire:
     def closed(self) -> bool:
         """Whether the server closes it; waits for that as long as the socket's deadline allows."""
         try:
-            while self.socket.recv(65536):
+            while self._hear_more():
                 pass
         except ConnectionResetError:
             return True
