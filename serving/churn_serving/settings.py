@@ -100,12 +100,25 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 86_400.0
     auth: Annotated[
         str,
-        Meta(pattern="^(none|keys)$"),
-        _says("Who is answered: none (whoever asks) or keys (who has an API key). Probes always are."),
+        Meta(pattern="^(none|keys|jwt)$"),
+        _says("Who is answered: none (whoever asks), keys (who has an API key) or jwt. Probes always are."),
     ] = "none"
     auth_keys: Annotated[
         Path | None, _says("With --auth keys: the file that `churn-serving keys` writes, followed live.")
     ] = None
+    auth_jwks: Annotated[
+        Path | None, _says("With --auth jwt: the issuer's public keys, a JWKS file, followed live.")
+    ] = None
+    auth_issuer: Annotated[str | None, _says("With --auth jwt: what a token's iss must be.")] = None
+    auth_audience: Annotated[str | None, _says("With --auth jwt: what a token's aud must be, or hold.")] = (
+        None
+    )
+    auth_scope: Annotated[str | None, _says("With --auth jwt: a scope without which the answer is 403.")] = (
+        None
+    )
+    auth_leeway_seconds: Annotated[
+        float, Meta(ge=0, le=300), _says("How far the issuer's clock may be from ours.")
+    ] = 10.0
     # A line costs more than scoring one record does.
     access_log: Annotated[bool, _says("Log each request.")] = False
     log_level: Annotated[Level, _says("debug, info, warning or error.")] = "info"
@@ -146,12 +159,28 @@ def _check(settings: Settings) -> None:
         raise ConfigInvalidError(
             "--digest goes with --model; with --config the file gives each revision's digest"
         )
-    if (settings.auth == "keys") != (settings.auth_keys is not None):
-        raise ConfigInvalidError(
-            "auth keys needs auth_keys, the file of the keys, and goes with nothing else"
-        )
+    _check_auth(settings)
     if settings.deadline_seconds < settings.drain_seconds:
         raise ConfigInvalidError("deadline_seconds must not be below drain_seconds")
+
+
+_AUTH_NEEDS = {
+    "none": (),
+    "keys": ("auth_keys",),
+    "jwt": ("auth_jwks", "auth_issuer", "auth_audience"),
+}
+
+
+def _check_auth(settings: Settings) -> None:
+    needed = _AUTH_NEEDS[settings.auth]
+    for name in sorted({name for names in _AUTH_NEEDS.values() for name in names}):
+        if bool(getattr(settings, name)) != (name in needed):
+            told = " and ".join(needed) or "nothing more"
+            raise ConfigInvalidError(
+                f"auth {settings.auth} takes {told}: {name} is wrong with that, or missing"
+            )
+    if settings.auth_scope and settings.auth != "jwt":
+        raise ConfigInvalidError("auth_scope goes with auth jwt")
 
 
 def _to_path(kind: type, value: Any) -> Any:

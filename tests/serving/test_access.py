@@ -25,7 +25,7 @@ from churn_serving.server.probes import ProbeApp
 from churn_serving.server.state import Serving
 from churn_serving.settings import load_settings
 
-from .asgi import call, run, served
+from .asgi import Process, call, run, served
 from .conftest import ROOT, SAMPLE
 from .test_server_routes import serving_of
 from .test_short_way import (
@@ -380,23 +380,41 @@ class TestCommand:
 
 def test_the_documents_example_works_as_it_stands(tmp_path: Path):
     """But for free ports and the key, which is another each time."""
-    (block,) = re.findall(r"```console\n(churn-serving keys.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    adding, serving, *asking = [shlex.split(line, comments=True) for line in block.splitlines()]
+    adding, serving, *asking = documented("churn-serving keys")
     secret = run(*adding[1:], cwd=tmp_path).stdout.strip()
-    here = {"keys.json": tmp_path / "keys.json", "k8s/samples/bundle": SAMPLE}
-    arguments = [here.get(each, each) for each in serving[2:]]
-    with served(*arguments, environment={"CHURN_ACCESS_LOG": "true"}) as server:
+    here = {"keys.json": tmp_path / "keys.json"}
+    with served(*as_here(serving, here), environment={"CHURN_ACCESS_LOG": "true"}) as server:
         assert server.ready["auth"] == "keys"
         for words in asking:
-            told = [words[at + 1] for at, word in enumerate(words) if word == "-H"]
-            headers = dict(each.replace("$KEY", secret).split(": ") for each in told)
-            url = words[1].replace("http://localhost:8080", server.url)
-            assert httpx.post(url, content=BODY, headers=headers).status_code == 200
+            assert asked_as(words, server, {"$KEY": secret}) == 200
             logged = server.next_event()
             assert (logged["caller"], logged["status"]) == ("crm", 200)
             assert secret not in str(logged)
         assert httpx.post(f"{server.url}/predict", content=BODY).status_code == 401
         assert "caller" not in server.next_event()
+
+
+def documented(beginning: str) -> list[list[str]]:
+    """The words of each command of the one example that begins so."""
+    blocks = re.findall(r"```console\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (block,) = [each for each in blocks if each.startswith(beginning)]
+    return [shlex.split(line, comments=True) for line in block.splitlines()]
+
+
+def as_here(serving: list[str], here: dict[str, Path]) -> list[object]:
+    """The arguments of `serve`, with the files that this test has."""
+    known = {"k8s/samples/bundle": SAMPLE, **here}
+    return [known.get(word, word) for word in serving[2:]]
+
+
+def asked_as(words: list[str], server: Process, variables: dict[str, str]) -> int:
+    """What a `curl` of the document is answered."""
+    line = "\0".join(words).replace("http://localhost:8080", server.url)
+    for name, value in variables.items():
+        line = line.replace(name, value)
+    words = line.split("\0")
+    headers = dict(words[at + 1].split(": ") for at, word in enumerate(words) if word == "-H")
+    return httpx.post(words[1], content=BODY, headers=headers).status_code
 
 
 def test_a_server_without_its_file_of_keys_says_so_and_ends(tmp_path: Path):

@@ -40,10 +40,11 @@ class Mounted(Generic[_Value]):
         self._seen = seen
         try:
             self.value = self._read()
-        except ChurnServingError as error:
+        except Exception as error:  # noqa: BLE001 (whatever a file holds, it and the others are followed on)
             self.refused = True
             self.changes["refused"] += 1
-            log.error("file refused, the previous one holds", file=self.name, message=str(error))
+            message = str(error) if isinstance(error, ChurnServingError) else type(error).__name__
+            log.error("file refused, the previous one holds", file=self.name, message=message)
             return
         self.refused = False
         self.changes["applied"] += 1

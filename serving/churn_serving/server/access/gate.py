@@ -45,6 +45,11 @@ def _open_credentials(settings: Settings) -> Mounted[Credentials] | None:
         from churn_serving.server.access.keys import Keys
 
         return _follow("keys", settings.auth_keys, Keys)
+    if settings.auth == "jwt":
+        # Its cryptography takes a tenth of a second to import: who does not ask for it does not pay.
+        from churn_serving.server.access.tokens import Tokens
+
+        return _follow("jwks", settings.auth_jwks, partial(Tokens, settings=settings))
     return None
 
 
