@@ -4,8 +4,10 @@ import asyncio
 import itertools
 import json
 import re
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -297,3 +299,18 @@ async def test_a_failure_inside_is_a_500_without_the_customers_data(
     assert statuses(answer) == [500]
     assert b'"code":"internal"' in answer
     assert "SECRET" not in answer.decode() + "".join(capfd.readouterr())
+
+
+async def test_a_large_body_waits_for_the_worker_while_a_probe_and_a_small_one_are_answered(running: Running):
+    busy = threading.Event()
+    occupied = asyncio.create_task(running.serving.aside(partial(busy.wait, 60)))
+    waiting = asyncio.create_task(running.ask(request(body_of(*[RECORD] * 60))))
+    try:
+        probe = await running.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        small = await running.ask(request(body_of(RECORD)))
+        assert [answer.split()[1] for answer in (probe, small)] == [b"200", b"200"]
+        assert not waiting.done()
+    finally:
+        busy.set()
+        await occupied
+    assert len(json.loads((await waiting).partition(b"\r\n\r\n")[2])["predictions"]) == 60
