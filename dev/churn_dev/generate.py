@@ -18,7 +18,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from churn_dev import chart_values, conditions_page, dashboards, tools
+from churn_dev import chart_values, conditions_page, dashboards, messages, tools
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD = "churnmodels.churnops.io.yaml"
@@ -84,6 +84,7 @@ FILES = (
     Generated(ROOT / "k8s/install.yaml", install_manifest),
     Generated(ROOT / "docs/values.md", values_reference),
     Generated(ROOT / "docs/conditions.md", conditions_page.render),
+    *(Generated(path, partial(messages.render, path)) for path in (messages.MODULE, messages.TYPES)),
     *(Generated(path, partial(sample, path)) for path in sorted(SAMPLES.glob("*.yaml"))),
 )
 

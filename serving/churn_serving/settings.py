@@ -43,6 +43,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_port: Annotated[
         Port, _says("Metrics and the kubelet's probes, however busy the traffic port is.")
     ] = 9090
+    grpc_port: Annotated[
+        Port | None, _says("The V2 protocol over gRPC; off where it is not given, 0 takes a free port.")
+    ] = None
     # Some 40,000 records of twenty columns.
     max_body_bytes: Annotated[Count, _says("A larger request is answered 413.")] = 16 << 20
     max_records: Annotated[Count, _says("More records in one request are answered 413.")] = 10_000

@@ -37,7 +37,7 @@ DTYPES = {
 
 @pytest.fixture(scope="module")
 def server(shop: Path) -> Iterator[Process]:
-    with served("--model", shop) as process:
+    with served("--model", shop, "--grpc-port", 0) as process:
         yield process
 
 
@@ -47,6 +47,7 @@ def question(server: Process, shop: Path) -> dict[str, Any]:
     features = load_model(shop).manifest.features
     return {
         "address": server.url.removeprefix("http://"),
+        "grpc_address": f"127.0.0.1:{server.ready['grpc_port']}",
         "model": "shop",
         "version": "3",
         "records": RECORDS,
@@ -97,6 +98,23 @@ def test_tritonclient_over_http(question: dict[str, Any], expected: dict[str, An
     assert told["answers"] == dict.fromkeys(told["answers"], expected)
     assert told["only"] == [expected["probability"], None, "7"]
     assert told["error"] == ["400", "inputs are missing: 'age'"]
+
+
+def test_tritonclient_over_grpc(question: dict[str, Any], expected: dict[str, Any]):
+    told = ask("mlserver", "triton_grpc.py", question)
+    assert (told["live"], told["ready"], told["model_ready"]) == (True, True, [True, True])
+    assert told["server"]["name"] == "churn-serving"
+    assert [tensor["name"] for tensor in told["metadata"]["inputs"]] == list(DTYPES)
+    assert told["answers"] == dict.fromkeys(told["answers"], expected)
+    assert told["only"] == [expected["probability"], None, "7", 0.5]
+    assert told["reasons"] == [2, 2, 2]
+    assert {case: error[0] for case, error in told["errors"].items()} == {
+        "a column is missing": "StatusCode.INVALID_ARGUMENT",
+        "another model": "StatusCode.NOT_FOUND",
+        "another version": "StatusCode.NOT_FOUND",
+        "compressed": "StatusCode.UNIMPLEMENTED",
+    }
+    assert told["errors"]["a column is missing"][1] == "inputs are missing: 'age'"
 
 
 def test_kserves_client_in_both_protocols(question: dict[str, Any], expected: dict[str, Any]):

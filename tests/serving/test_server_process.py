@@ -79,7 +79,7 @@ def test_serving_imports_no_training_library_and_unpickles_nothing(tmp_path: Pat
         "sys.addaudithook(lambda event, args: refuse() if event == 'pickle.find_class' else None)\n"
         "from churn_serving.server import run\n"
         "from churn_serving import cli\n"
-        "def ready(serving, listeners):\n"
+        "def ready(serving, listeners, *_):\n"
         "    port = listeners[0].getsockname()[1]\n"
         "    threading.Thread(target=ask, args=(port,)).start()\n"
         "def ask(port):\n"
@@ -101,7 +101,7 @@ def test_serving_imports_no_training_library_and_unpickles_nothing(tmp_path: Pat
     training = {"sklearn", "pandas", "joblib", "onnx", "skl2onnx", "scipy"}
     assert not training & pages
     # What only pages and fetching need would cost every pod's start.
-    assert not {"fastapi", "pydantic", "rich", "obstore", "jwt", "cryptography"} & scoring
+    assert not {"fastapi", "pydantic", "rich", "obstore", "jwt", "cryptography", "grpc", "google"} & scoring
     assert "fastapi" in pages
 
 

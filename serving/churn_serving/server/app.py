@@ -5,16 +5,16 @@ Scoring and probes are answered here; everything else is FastAPI's (`pages`).
 
 import asyncio
 import importlib
-import traceback
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Protocol
 
-from churn_serving.logs import log
 from churn_serving.server import probes
 from churn_serving.server.access.caller import ANYBODY, Caller
+from churn_serving.server.counting import count
+from churn_serving.server.failures import too_late, unexpected
 from churn_serving.server.http import (
     ClientGoneError,
     Header,
@@ -107,7 +107,7 @@ class TrafficApp:
         except ClientGoneError:
             return
         except asyncio.CancelledError:  # by a deadline: the answer's, or the process's
-            reply = route.to_error(self._too_late())
+            reply = route.to_error(too_late(self._serving))
         except Exception as error:  # noqa: BLE001 (the last resort: whatever it is, the client gets our shape)
             reply = self._refuse(route, error)
         # In a drain the client is told not to come back on this connection: it goes to another pod.
@@ -200,41 +200,25 @@ class TrafficApp:
             raise _not_allowed(", ".join(value.decode() for name, value in reply.headers if name == b"allow"))
         return reply, scope["route"].path
 
-    def _too_late(self) -> RequestError:
-        code = "draining" if self._serving.draining else "predict_timeout"
-        self._serving.metrics.errors[code] += 1
-        if self._serving.draining:
-            return RequestError(503, code, "this server is shutting down", headers=((b"retry-after", b"1"),))
-        seconds = self._serving.settings.predict_seconds
-        return RequestError(504, code, f"there was no answer within {seconds:g} seconds; send fewer records")
-
     def _refuse(self, route: Route, error: Exception) -> Reply:
         if isinstance(error, RequestError):
             self._serving.metrics.errors[error.code] += 1
             return route.to_error(error)
-        return route.to_error(self._unexpected(error))
-
-    def _unexpected(self, error: Exception) -> RequestError:
-        self._serving.metrics.errors["internal"] += 1
-        # Type and place only: the message of an exception may hold a customer's value.
-        frames = traceback.extract_tb(error.__traceback__)
-        places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-        log.error("request failed", error=type(error).__name__, places=places)
-        return RequestError(500, "internal", "the server failed on this request; its log says where")
+        return route.to_error(unexpected(self._serving, error))
 
     def _count(
         self, route: Route, method: str, reply: Reply, caller: Caller, *, seconds: float, received: int
     ) -> None:
-        self._serving.metrics.observe_request(
-            route.template, method, reply.status, seconds=seconds, received=received, sent=len(reply.body)
+        count(
+            self._serving,
+            route.template,
+            method,
+            reply.status,
+            caller,
+            seconds=seconds,
+            received=received,
+            sent=len(reply.body),
         )
-        named = {}
-        if caller is not ANYBODY:
-            self._serving.metrics.callers[caller.label, reply.status] += 1
-            named = {"caller": caller.name}
-        if self._serving.settings.access_log:
-            told = {"route": route.template, "method": method, "status": reply.status, **named}
-            log.info("request", **told, seconds=round(seconds, 6))
 
 
 def _find(path: str) -> Route:

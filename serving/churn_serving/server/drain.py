@@ -15,14 +15,18 @@ _QUIET_SECONDS = 1.0
 _SERVING_SHARE = 0.75
 
 
-def drain_on_signals(serving: Serving, traffic: uvicorn.Server) -> None:
+def drain_on_signals(serving: Serving, traffic: uvicorn.Server) -> asyncio.Event:
     """Drain on SIGTERM. A second signal, or Ctrl-C, skips the waiting.
 
     Args:
         serving: Is told that it drains: readiness fails and every reply closes its connection.
         traffic: Told to exit once its clients left; it finishes what is in flight.
+
+    Returns:
+        Set when the first signal comes.
     """
     loop = asyncio.get_running_loop()
+    told = asyncio.Event()
     leaving: list[asyncio.Task[None]] = []
 
     def on_signal(number: signal.Signals) -> None:
@@ -32,9 +36,11 @@ def drain_on_signals(serving: Serving, traffic: uvicorn.Server) -> None:
             log.info("draining", seconds=serving.settings.drain_seconds)
             leaving.append(loop.create_task(_leave_when_quiet(serving, traffic)))
         serving.draining = True
+        told.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    return told
 
 
 async def _leave_when_quiet(serving: Serving, traffic: uvicorn.Server) -> None:

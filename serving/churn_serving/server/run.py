@@ -9,7 +9,7 @@ import socket
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
@@ -39,6 +39,9 @@ from churn_serving.server.state import Serving
 from churn_serving.settings import Settings
 from churn_serving.termination import write_termination_message
 
+if TYPE_CHECKING:
+    from churn_serving.server.oip.grpc import GrpcPort
+
 _BACKLOG = 2048
 # Looking for cycles every 700 objects takes a twentieth of the CPU under load.
 _COLLECT_EVERY = 50_000
@@ -57,14 +60,21 @@ def serve(settings: Settings) -> int:
         serving = Serving(settings=settings, table=table, metrics=Metrics(), failures=failures)
         listeners = [_listen(settings.host, port) for port in (settings.port, settings.metrics_port)]
     except ChurnServingError as error:
-        log.error("cannot serve", reason=error.reason, message=str(error))
-        write_termination_message(error)
-        return 1
+        return _refuse(error)
     for failure in failures:
         log.error("revision left out, the others serve", **msgspec.structs.asdict(failure))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(serving, models, seen, listeners))
+        try:
+            runner.run(_run(serving, models, seen, listeners))
+        except ConfigInvalidError as error:
+            return _refuse(error)
     return 0
+
+
+def _refuse(error: ChurnServingError) -> int:
+    log.error("cannot serve", reason=error.reason, message=str(error))
+    write_termination_message(error)
+    return 1
 
 
 def _load(settings: Settings) -> tuple[Table, dict[str, Model], tuple[Failure, ...], Stamp | None]:
@@ -92,7 +102,8 @@ async def _run(
     settings = serving.settings
     traffic = build_server(TrafficApp(serving), serving, ScoringConnection)
     probes = build_server(ProbeApp(serving), serving)
-    drain_on_signals(serving, traffic)
+    rpcs = _open_grpc(serving)
+    draining, closing = drain_on_signals(serving, traffic), asyncio.Event()
     _allow_files(settings.max_connections)
     tasks = [
         asyncio.create_task(probes._serve([listeners[1]])),  # noqa: SLF001 (serve() would take the signals)
@@ -102,12 +113,17 @@ async def _run(
         tasks.append(asyncio.create_task(follow_mounted(serving.mounted, settings.config_poll_seconds)))
     if settings.config is not None:
         tasks.append(asyncio.create_task(follow(serving, settings.config, models, seen)))
+    if rpcs is not None:
+        tasks.append(asyncio.create_task(rpcs.serve(draining, closing)))
     gc.collect()
     gc.freeze()  # what is loaded lives as long as the process: no collection need look at it again
     gc.set_threshold(_COLLECT_EVERY)
     serving.metrics.start_seconds = _process_age_seconds()
-    _log_ready(serving, listeners)
+    _log_ready(serving, listeners, None if rpcs is None else rpcs.number)
     await traffic._serve([listeners[0]])  # noqa: SLF001
+    closing.set()
+    if rpcs is not None:
+        await tasks[-1]
     probes.should_exit = True
     await asyncio.wait(tasks[:1], timeout=1)
     for task in tasks:
@@ -141,6 +157,14 @@ def build_server(app: Any, serving: Serving, kind: type[Connection] = Connection
     return uvicorn.Server(config)
 
 
+def _open_grpc(serving: Serving) -> "GrpcPort | None":
+    if serving.settings.grpc_port is None:
+        return None
+    from churn_serving.server.oip.grpc import GrpcPort  # 15 MB
+
+    return GrpcPort(serving)
+
+
 def _allow_files(connections: int) -> None:
     """A container's usual 1024 open files are fewer than its connections may be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -150,7 +174,7 @@ def _allow_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _log_ready(serving: Serving, listeners: list[socket.socket]) -> None:
+def _log_ready(serving: Serving, listeners: list[socket.socket], grpc_port: int | None) -> None:
     ports = [listener.getsockname()[1] for listener in listeners]
     log.info(
         "ready",
@@ -160,6 +184,7 @@ def _log_ready(serving: Serving, listeners: list[socket.socket]) -> None:
         auth=serving.settings.auth,
         port=ports[0],
         metrics_port=ports[1],
+        **({} if grpc_port is None else {"grpc_port": grpc_port}),
         seconds=round(serving.metrics.start_seconds, 3),
     )
 

@@ -6,15 +6,13 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from churn_serving.server.bounds import check_nesting, check_values, nested_too_deeply, text_too_long
+from churn_serving.server.bounds import check_nesting, check_values, nested_too_deeply
 from churn_serving.server.http import Header, Reply, RequestError, encode_json, plain_error_reply
-from churn_serving.server.oip.datatypes import BOOLEAN, TEXT, pack_texts
-from churn_serving.server.oip.infer import Inferred, Output, Wanted, find_routes, infer, read, read_wanted
+from churn_serving.server.oip.infer import Inferred, Wanted, find_routes, infer, pack, read, read_wanted
 from churn_serving.server.oip.pages import describe_model, describe_server
-from churn_serving.server.oip.tensors import Tensor, read_data, read_packed, read_shape, refuse
+from churn_serving.server.oip.tensors import Tensor, check_sizes, read_data, read_packed, refuse
 from churn_serving.server.records import malformed, refuse_duplicate_keys
 from churn_serving.server.routes import Body, Route
 from churn_serving.server.state import Serving
@@ -152,24 +150,11 @@ def _read_request(body: Body, settings: Settings) -> tuple[_Request, list[Tensor
         raise nested_too_deeply() from None
     except ValueError as error:
         raise RequestError(400, "malformed_json", malformed(error)) from None
-    _check_texts(request, settings)
+    check_sizes(request.id or "", request.inputs, settings)
     refuse_duplicate_keys(content, _count_keys(decoded))
     parameters = request.parameters or {}
     wanted = read_wanted([output.name for output in request.outputs or ()], parameters.get("explain", False))
     return request, _read_tensors(request.inputs, packed), wanted
-
-
-def _check_texts(request: _Request, settings: Settings) -> None:
-    """How many there are to be, before any is unpacked."""
-    if len(request.id or "") > settings.max_text_length:
-        raise text_too_long(settings.max_text_length)
-    texts = 0
-    for each in request.inputs:
-        rows, columns = read_shape(each.name, each.shape)
-        texts += rows * columns if each.datatype == TEXT else 0
-    if texts > settings.max_values:
-        message = f"the shapes have more than {settings.max_values} texts; send fewer records at once"
-        raise RequestError(413, "too_many_values", message)
 
 
 def _told(error: msgspec.ValidationError) -> str:
@@ -233,7 +218,7 @@ def _write(request: _Request, name: str, answer: Inferred) -> Reply:
     for output in answer.outputs:
         shape = [len(output.cells)]
         if binary.get(output.name, usual):
-            content = _pack(output)
+            content = pack(output)
             packed.append(content)
             parameters = {"binary_data_size": len(content)}
             told.append(_Told(output.name, output.datatype, shape, parameters=parameters))
@@ -246,12 +231,6 @@ def _write(request: _Request, name: str, answer: Inferred) -> Reply:
         return Reply(200, content)
     headers: tuple[Header, ...] = ((_HEADER_LENGTH, b"%d" % len(content)),)
     return Reply(200, b"".join([content, *packed]), _OCTETS, headers)
-
-
-def _pack(output: Output) -> bytes:
-    if output.datatype == TEXT:
-        return pack_texts(output.cells)  # type: ignore[arg-type]
-    return np.asarray(output.cells, dtype="u1" if output.datatype == BOOLEAN else "<f8").tobytes()
 
 
 def _json(content: Any) -> Reply:

@@ -12,7 +12,7 @@ from churn_serving.routing import Route, Table
 from churn_serving.server.explaining import DEFAULT_REASONS
 from churn_serving.server.http import RequestError, encode_json
 from churn_serving.server.oip.customers import check_texts, count_rows, first_customer, read_customers
-from churn_serving.server.oip.datatypes import BOOLEAN, TEXT
+from churn_serving.server.oip.datatypes import BOOLEAN, TEXT, pack_texts
 from churn_serving.server.oip.tensors import Tensor
 from churn_serving.server.records import MAX_REASONS
 from churn_serving.server.scoring import unscorable
@@ -153,6 +153,13 @@ async def infer(serving: Serving, asked: _Read, wanted: Wanted, *, small: bool) 
         cells[LABEL] = _labels(route, churn)
     outputs = [Output(name, DATATYPES[name], cells[name]) for name in wanted.outputs]
     return Inferred(version_of(route), route.threshold, outputs)
+
+
+def pack(output: Output) -> bytes:
+    """An output in its binary form."""
+    if output.datatype == TEXT:
+        return pack_texts(output.cells)  # type: ignore[arg-type]
+    return np.asarray(output.cells, dtype="u1" if output.datatype == BOOLEAN else "<f8").tobytes()
 
 
 def _labels(route: Route, churn: npt.NDArray[np.bool_]) -> list[str]:

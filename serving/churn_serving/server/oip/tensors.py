@@ -1,5 +1,6 @@
 """Input tensors: their wire forms checked and read into flat cells."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -7,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from churn_serving.features import shown
+from churn_serving.server.bounds import text_too_long
 from churn_serving.server.http import RequestError
 from churn_serving.server.oip.datatypes import BOOLEAN, NAMES, NUMBERS, TEXT, unpack_numbers, unpack_texts
+from churn_serving.settings import Settings
 from churn_serving.vectors import Texts
 
 Numbers = npt.NDArray[np.generic]
@@ -33,7 +36,29 @@ class Tensor(NamedTuple):
         return self.cells[at :: self.columns]
 
 
-def read_shape(name: str, shape: list[int]) -> tuple[int, int]:
+def check_sizes(request_id: str, inputs: Iterable[Any], settings: Settings) -> None:
+    """Refuse more texts than are read, before any of them is unpacked; the request's id is one.
+
+    Args:
+        request_id: As it came.
+        inputs: Whatever has a name, a datatype and a shape.
+        settings: The bounds.
+
+    Raises:
+        RequestError: They are too many (413) or the id is too long; or a shape is none.
+    """
+    if len(request_id) > settings.max_text_length:
+        raise text_too_long(settings.max_text_length)
+    texts = 0
+    for each in inputs:
+        rows, columns = read_shape(each.name, each.shape)
+        texts += rows * columns if each.datatype == TEXT else 0
+    if texts > settings.max_values:
+        message = f"the shapes have more than {settings.max_values} texts; send fewer records at once"
+        raise RequestError(413, "too_many_values", message)
+
+
+def read_shape(name: str, shape: Sequence[int]) -> tuple[int, int]:
     """Rows and columns of a shape [rows] or [rows, columns].
 
     Raises:
@@ -56,7 +81,7 @@ def read_data(name: str, datatype: str, shape: list[int], data: list[Any]) -> Te
         if len(shape) < 2 or any(not isinstance(row, list) or len(row) != columns for row in data):
             raise refuse(name, "data holds lists that its shape does not have")
         data = [cell for row in data for cell in row]
-    _check_count(name, len(data), rows * columns)
+    check_count(name, len(data), rows * columns)
     try:
         cells: Any = msgspec.convert(data, list[kind | None])  # type: ignore[valid-type]
         if datatype != TEXT:
@@ -66,7 +91,7 @@ def read_data(name: str, datatype: str, shape: list[int], data: list[Any]) -> Te
     return Tensor(name, datatype, rows, columns, cells)
 
 
-def read_packed(name: str, datatype: str, shape: list[int], content: bytes) -> Tensor:
+def read_packed(name: str, datatype: str, shape: Sequence[int], content: bytes) -> Tensor:
     """A tensor in its binary form.
 
     Raises:
@@ -81,7 +106,7 @@ def read_packed(name: str, datatype: str, shape: list[int], content: bytes) -> T
         )
     except ValueError:
         raise refuse(name, f"its {len(content)} bytes are no packed {datatype} values") from None
-    _check_count(name, len(cells), rows * columns)
+    check_count(name, len(cells), rows * columns)
     return Tensor(name, datatype, rows, columns, cells)
 
 
@@ -90,7 +115,8 @@ def refuse(name: str, problem: str) -> RequestError:
     return RequestError(400, "invalid_tensor", f"input {shown(name)!r}: {problem}")
 
 
-def _check_count(name: str, found: int, expected: int) -> None:
+def check_count(name: str, found: int, expected: int) -> None:
+    """Raises: RequestError: The shape has another number of values."""
     if found != expected:
         raise refuse(name, f"{found} values where the shape has {expected}")
 
