@@ -112,17 +112,19 @@ def predict(customers: Path, model: Path, out: Path, digest: str | None, thresho
 
 @app.command()
 @click.argument("source", metavar="INPUT")
-@click.argument("target", metavar="OUTPUT", type=_PATH)
+@click.argument("target", metavar="OUTPUT")
 @click.option("--model", type=_PATH, required=True, help="The bundle's directory.")
 @click.option("--digest", help="Digest that the bundle must have.")
 @click.option(
     "--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Instead of the bundle's."
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; default: one a core where it pays.")
-def score(source: str, target: Path, model: Path, **options: Any) -> None:
-    """Score files of any size: INPUT is a CSV or NDJSON file, a directory of them, or a quoted pattern.
+@click.option("--work", type=_PATH, help="Directory in which an OUTPUT of s3:// grows until it is whole.")
+def score(source: str, target: str, model: Path, **options: Any) -> None:
+    """Score files of any size: INPUT is a file, a directory of files, or a quoted pattern.
 
-    OUTPUT is a file for a file, else a directory. A run that was killed goes on where it was when the same
+    CSV, NDJSON and Parquet are read. OUTPUT is a file for a file, else a directory. Both may be
+    s3://bucket/…, by the usual AWS_* variables. A run that was killed goes on where it was when the same
     command is given again. The last line of the output is a summary in JSON. The exit code is 3 where rows
     were rejected: they are in .rejected.csv beside their output, with line and reason.
     """

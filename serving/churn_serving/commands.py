@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from churn_serving.batch.run import Summary, score_files
+from churn_serving.batch.run import score_files
 from churn_serving.bundle.schema import GOLDEN_TOLERANCE, CrossValidation, Metrics
 from churn_serving.bundle.write import check_target, write_files
 from churn_serving.errors import DataError
@@ -65,7 +65,7 @@ def predict_file(
     customers: Path, directory: Path, out: Path, *, digest: str | None, threshold: float | None
 ) -> int:
     """Score one file, print a summary for people and give the exit code."""
-    summary = _score(str(customers), out, directory, digest=digest, threshold=threshold)
+    summary = score_files(directory, str(customers), str(out), digest=digest, threshold=threshold)
     print(f"scored {summary.scored} customers, {summary.churning} of them churning, to {out}")
     for warning in summary.warnings:
         print(f"note: {warning}")
@@ -77,12 +77,13 @@ def predict_file(
 
 def score_batch(
     source: str,
-    target: Path,
+    target: str,
     directory: Path,
     *,
     digest: str | None,
     threshold: float | None,
     workers: int | None,
+    work: Path | None,
 ) -> int:
     """Score files, print a summary for schedulers and give the exit code."""
     from churn_serving.batch.progress import Teller
@@ -90,8 +91,15 @@ def score_batch(
     started = time.monotonic()
     teller = Teller()
     try:
-        summary = _score(
-            source, target, directory, digest=digest, threshold=threshold, workers=workers, report=teller
+        summary = score_files(
+            directory,
+            source,
+            target,
+            digest=digest,
+            threshold=threshold,
+            workers=workers,
+            work=work,
+            report=teller,
         )
     except KeyboardInterrupt:
         teller.end()
@@ -107,22 +115,13 @@ def score_batch(
         "scored": summary.scored,
         "churning": summary.churning,
         "rejected": summary.rejected,
-        "rejected_files": [str(path) for path in summary.rejected_paths[:20]],
+        "rejected_files": summary.rejected_paths[:20],
         "resumed": summary.resumed,
         "seconds": round(seconds, 3),
         "rows_per_second": round(done / seconds),
     }
     print(json.dumps(told))
     return EXIT_REJECTED if summary.rejected else 0
-
-
-def _score(
-    source: str, target: Path, directory: Path, *, digest: str | None, threshold: float | None, **options: Any
-) -> Summary:
-    model = load_model(directory, digest)
-    return score_files(
-        model, directory, source, target, threshold=threshold or model.manifest.threshold, **options
-    )
 
 
 def compare_bundles(first: Path, second: Path, data: Path, *, resamples: int, seed: int) -> None:

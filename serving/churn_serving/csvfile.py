@@ -1,15 +1,14 @@
 """Reads a CSV file of customers as text, or says in one sentence what is wrong with it."""
 
 import csv
-import os
-from collections.abc import Callable, Iterator
-from io import TextIOWrapper
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from churn_serving.errors import DataError
 
-_MAX_CELL = 1 << 20  # characters; an unclosed quote would swallow the rest of the file
+MAX_CELL = 1 << 20
+"""Characters; an unclosed quote would swallow the rest of the file."""
 
 
 class Row(NamedTuple):
@@ -27,15 +26,10 @@ class MalformedRow(NamedTuple):
 
 
 class Customers(NamedTuple):
-    """A file's header and its rows, read as they are asked for.
-
-    Attributes:
-        position: How many of the file's bytes are read so far.
-    """
+    """A file's header and its rows, read as they are asked for."""
 
     header: list[str]
     rows: Iterator[Row | MalformedRow]
-    position: Callable[[], int]
 
 
 def read_customers(path: Path) -> Customers:
@@ -43,29 +37,22 @@ def read_customers(path: Path) -> Customers:
 
     Raises:
         DataError: It is missing, empty, not UTF-8, not separated by commas, or names a column twice. While
-            the rows
-            are read too, where the text stops being UTF-8.
+            the rows are read too, where the text stops being UTF-8.
     """
-    opened: list[TextIOWrapper] = []
-    rows = _read(path, opened)
+    rows = _read(path)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path} is empty; its first line must name the columns")
     header = [name.strip() for name in first.cells]
-    _check_header(path, header)
-    return Customers(header, _fit(rows, len(header)), lambda: _position(opened[0], path))
+    check_header(path, header)
+    return Customers(header, _fit(rows, len(header)))
 
 
-def _position(file: TextIOWrapper, path: Path) -> int:
-    return path.stat().st_size if file.closed else os.lseek(file.fileno(), 0, os.SEEK_CUR)
-
-
-def _read(path: Path, opened: list[TextIOWrapper]) -> Iterator[Row]:
-    csv.field_size_limit(_MAX_CELL)
+def _read(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(MAX_CELL)
     line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            opened.append(file)
             reader = csv.reader(file, strict=True)
             for cells in reader:
                 line = reader.line_num
@@ -81,7 +68,8 @@ def _read(path: Path, opened: list[TextIOWrapper]) -> Iterator[Row]:
         raise DataError(f"{path} is no CSV after line {line}: {error}") from None
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def check_header(path: Path | str, header: list[str]) -> None:
+    """Raise DataError where columns are not separated by commas, unnamed or named twice."""
     if len(header) == 1:
         for delimiter, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if delimiter in header[0]:

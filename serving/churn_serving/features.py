@@ -6,7 +6,7 @@ spread else.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,6 +158,27 @@ def encode_column(feature: Feature, cells: Sequence[str]) -> npt.NDArray[np.floa
     encode = _encoder_of(feature)
     codes = {cell: encode(parse_cell(feature, cell)) for cell in set(cells)}
     return np.array([codes[cell] for cell in cells], dtype=np.float64)
+
+
+def encode_cells(feature: Feature, cells: Iterable[str]) -> tuple[dict[str, float], dict[str, str]]:
+    """The code of each different cell of a CSV file, and of those refused why: as `Encoder` says it."""
+    encode = _encoder_of(feature)
+    codes, refused = {}, {}
+    for cell in set(cells):
+        try:
+            codes[cell] = encode(parse_cell(feature, cell))
+        except ValueError as error:
+            refused[cell] = str(error)
+    return codes, refused
+
+
+def refusal(feature: Feature, value: Any) -> str:
+    """Why a record's value does not fit the feature; empty where it does."""
+    try:
+        _encoder_of(feature)(value)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def shown(name: str) -> str:

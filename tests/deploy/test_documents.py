@@ -30,7 +30,9 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("document", [ROOT / "README.md", ROOT / "docs/training.md"], ids=_id)
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", ROOT / "docs/batch.md", ROOT / "docs/training.md"], ids=_id
+)
 def test_the_offline_commands_run_as_they_stand(document: Path, tmp_path: Path) -> None:
     commands = [
         words for words in _commands(document) if words[0].endswith("churn-serving") and words[1] != "serve"

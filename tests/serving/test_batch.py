@@ -11,10 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
+from churn_serving.batch import lines
 from churn_serving.batch.progress import describe
 from churn_serving.batch.run import Progress, Summary, score_files
 from churn_serving.errors import DataError
-from churn_serving.model import Model, load_model
+from churn_serving.model import load_model
 
 from .conftest import SAMPLE, TELCO_CSV
 
@@ -24,18 +25,13 @@ HEADER = "account,age,balance,plan,newsletter,visits,region"
 GOOD = "A-1,30,50000000,basic,True,3,Zürich"
 
 
-@pytest.fixture(scope="module")
-def model(shop: Path) -> Model:
-    return load_model(shop)
+def score_file(bundle: Path, source: Path, target: Path, *, threshold: float = 0.5) -> Summary:
+    return score_files(bundle, str(source), str(target), threshold=threshold, workers=1)
 
 
-def score_file(model: Model, source: Path, target: Path, *, threshold: float) -> Summary:
-    return score_files(model, Path("unused"), str(source), target, threshold=threshold, workers=1)
-
-
-def score(model: Model, tmp_path: Path, *lines: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def score(shop: Path, tmp_path: Path, *lines: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     (tmp_path / "in.csv").write_text("\n".join(lines) + "\n")
-    summary = score_file(model, tmp_path / "in.csv", tmp_path / "out.csv", threshold=0.5)
+    summary = score_file(shop, tmp_path / "in.csv", tmp_path / "out.csv")
     rejected = tmp_path / "out.rejected.csv"
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     refused = list(csv.DictReader(rejected.read_text().splitlines())) if rejected.exists() else []
@@ -43,9 +39,9 @@ def score(model: Model, tmp_path: Path, *lines: str) -> tuple[list[dict[str, str
     return rows, refused
 
 
-def test_each_customer_gets_id_probability_and_churn(model: Model, tmp_path: Path):
-    (row,), refused = score(model, tmp_path, HEADER, GOOD)
-    expected = model.scorer.probabilities
+def test_each_customer_gets_id_probability_and_churn(shop: Path, tmp_path: Path):
+    (row,), refused = score(shop, tmp_path, HEADER, GOOD)
+    model = load_model(shop)
     record = {
         "age": 30.0,
         "balance": 5e7,
@@ -56,15 +52,15 @@ def test_each_customer_gets_id_probability_and_churn(model: Model, tmp_path: Pat
     }
     from churn_serving.features import to_matrix
 
-    probability = expected(to_matrix(model.encoder.encode([record]).rows, 6))[0]
+    probability = model.scorer.probabilities(to_matrix(model.encoder.encode([record]).rows, 6))[0]
     assert float(row["probability"]) == pytest.approx(probability, abs=1e-6)
     assert (row["account"], row["churn"]) == ("A-1", "true" if probability >= 0.5 else "false")
     assert refused == []
 
 
-def test_rows_that_cannot_be_scored_are_named_by_line_and_the_others_are_scored(model: Model, tmp_path: Path):
+def test_rows_that_cannot_be_scored_are_named_by_line_and_the_others_are_scored(shop: Path, tmp_path: Path):
     rows, refused = score(
-        model,
+        shop,
         tmp_path,
         HEADER,
         GOOD,
@@ -81,9 +77,9 @@ def test_rows_that_cannot_be_scored_are_named_by_line_and_the_others_are_scored(
     ]
 
 
-def test_where_all_rows_are_faulty_each_is_rejected_with_all_its_faults(model: Model, tmp_path: Path):
+def test_where_all_rows_are_faulty_each_is_rejected_with_all_its_faults(shop: Path, tmp_path: Path):
     """More faults than one refusal of the encoder names."""
-    rows, refused = score(model, tmp_path, HEADER, *["A,thirty,lots,,maybe,3,Zürich"] * 30, GOOD)
+    rows, refused = score(shop, tmp_path, HEADER, *["A,thirty,lots,,maybe,3,Zürich"] * 30, GOOD)
     assert [row["account"] for row in rows] == ["A-1"]
     assert [int(row["line"]) for row in refused] == list(range(2, 32))
     assert {tuple(part.split(":")[0] for part in row["reason"].split("; ")) for row in refused} == {
@@ -91,14 +87,14 @@ def test_where_all_rows_are_faulty_each_is_rejected_with_all_its_faults(model: M
     }
 
 
-def test_rejected_rows_of_an_earlier_run_do_not_stay(model: Model, tmp_path: Path):
-    score(model, tmp_path, HEADER, "A-2,thirty,50000000,basic,True,3,Zürich")
-    _, refused = score(model, tmp_path, HEADER, GOOD)
+def test_rejected_rows_of_an_earlier_run_do_not_stay(shop: Path, tmp_path: Path):
+    score(shop, tmp_path, HEADER, "A-2,thirty,50000000,basic,True,3,Zürich")
+    _, refused = score(shop, tmp_path, HEADER, GOOD)
     assert refused == []
 
 
-def test_without_the_id_column_the_line_stands_for_it(model: Model, tmp_path: Path):
-    (row,), _ = score(model, tmp_path, HEADER.removeprefix("account,"), GOOD.removeprefix("A-1,"))
+def test_without_the_id_column_the_line_stands_for_it(shop: Path, tmp_path: Path):
+    (row,), _ = score(shop, tmp_path, HEADER.removeprefix("account,"), GOOD.removeprefix("A-1,"))
     assert row["line"] == "2"
 
 
@@ -110,23 +106,36 @@ def test_without_the_id_column_the_line_stands_for_it(model: Model, tmp_path: Pa
     ],
 )
 def test_wrong_columns_are_named_before_anything_is_written(
-    model: Model, tmp_path: Path, header: str, message: str
+    shop: Path, tmp_path: Path, header: str, message: str
 ):
     with pytest.raises(DataError, match=message):
-        score(model, tmp_path, header, GOOD)
+        score(shop, tmp_path, header, GOOD)
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_the_training_file_itself_can_be_scored(telco_model: Model, tmp_path: Path):
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["unix", "windows", "old-mac"])
+def test_lines_may_end_in_any_way_and_are_numbered_alike(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+):
+    monkeypatch.setattr(lines, "_BLOCK", 100)  # each block of the file holds a row or two
+    rows = [HEADER, GOOD, GOOD.replace("basic", '"pro,\n\r yearly"'), GOOD.replace("30", "thirty"), GOOD]
+    (tmp_path / "in.csv").write_text("\ufeff" + end.join([*rows, *rows[1:]]) + end, newline="")
+    summary = score_file(shop, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert (summary.scored, summary.rejected) == (6, 2)
+    rejected = (tmp_path / "out.rejected.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[0] for line in rejected] == ["6", "12"]
+
+
+def test_the_training_file_itself_can_be_scored(tmp_path: Path):
     """It has the id and the target; every one of its rows comes back."""
-    summary = score_file(telco_model, TELCO_CSV, tmp_path / "out.csv", threshold=0.5)
+    summary = score_file(SAMPLE, TELCO_CSV, tmp_path / "out.csv")
     assert (summary.scored, summary.rejected) == (7043, 0)
 
 
-def test_a_failure_leaves_no_half_written_file(model: Model, tmp_path: Path):
+def test_a_failure_leaves_no_half_written_file(shop: Path, tmp_path: Path):
     (tmp_path / "in.csv").write_bytes(f"{HEADER}\n{GOOD}\n".encode() + b"A-2,\xff,1,1,1,1,1\n")
     with pytest.raises(DataError, match="not UTF-8"):
-        score_file(model, tmp_path / "in.csv", tmp_path / "out.csv", threshold=0.5)
+        score_file(shop, tmp_path / "in.csv", tmp_path / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
@@ -193,10 +202,10 @@ def test_workers_of_a_killed_run_end(tmp_path: Path):
     assert [pid for pid in children if psutil.pid_exists(pid)] == []
 
 
-def test_a_journal_of_another_input_is_not_gone_on_with(model: Model, tmp_path: Path):
+def test_a_journal_of_another_input_is_not_gone_on_with(shop: Path, tmp_path: Path):
     (tmp_path / ".out.csv.journal").write_text('{"run": "another", "rows": 1, "output_bytes": 0}')
     (tmp_path / ".out.csv.partial").write_text("other rows")
-    rows, _ = score(model, tmp_path, HEADER, GOOD)
+    rows, _ = score(shop, tmp_path, HEADER, GOOD)
     assert [row["account"] for row in rows] == ["A-1"]
 
 
@@ -207,14 +216,14 @@ def test_several_processes_write_what_one_writes_in_the_same_order(tmp_path: Pat
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
 
 
-def test_ndjson_is_scored_like_csv_and_faulty_lines_are_rejected(model: Model, tmp_path: Path):
+def test_ndjson_is_scored_like_csv_and_faulty_lines_are_rejected(shop: Path, tmp_path: Path):
     good = {
         "account": 7, "age": None, "balance": 5e7, "plan": "basic", "newsletter": True, "visits": 3,
         "region": "Zürich",
     }  # fmt: skip
     lines = [json.dumps(good), "", "{", "[]", json.dumps({**good, "visits": "three"}), json.dumps(good)]
     (tmp_path / "in.ndjson").write_text("\n".join(lines) + "\n")
-    summary = score_file(model, tmp_path / "in.ndjson", tmp_path / "out.ndjson", threshold=0.5)
+    summary = score_file(shop, tmp_path / "in.ndjson", tmp_path / "out.ndjson")
     first, second = (json.loads(line) for line in (tmp_path / "out.ndjson").read_text().splitlines())
     assert first == second
     assert first.keys() == {"account", "probability", "churn"}
@@ -226,32 +235,32 @@ def test_ndjson_is_scored_like_csv_and_faulty_lines_are_rejected(model: Model, t
         "5,visits: expected a number",
     ]
     (tmp_path / "in.csv").write_text(f"{HEADER}\n7,,50000000,basic,True,3,Zürich\n")
-    score_file(model, tmp_path / "in.csv", tmp_path / "again.ndjson", threshold=0.5)
+    score_file(shop, tmp_path / "in.csv", tmp_path / "again.ndjson")
     (again,) = (json.loads(line) for line in (tmp_path / "again.ndjson").read_text().splitlines())
     assert again["probability"] == first["probability"]
 
 
-def test_directories_and_patterns_give_a_file_for_each(model: Model, tmp_path: Path):
+def test_directories_and_patterns_give_a_file_for_each(shop: Path, tmp_path: Path):
     for name in ("a.csv", "2026/b.csv", "notes.txt"):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{HEADER}\n{GOOD}\n")
-    summary = score_files(model, tmp_path, str(tmp_path / "in"), tmp_path / "out", threshold=0.5)
+    summary = score_files(shop, str(tmp_path / "in"), str(tmp_path / "out"))
     assert (summary.files, summary.scored) == (2, 2)
     found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
     assert found == {"a.csv", "2026/b.csv"}
-    summary = score_files(model, tmp_path, str(tmp_path / "in" / "*.csv"), tmp_path / "flat", threshold=0.5)
+    summary = score_files(shop, str(tmp_path / "in" / "*.csv"), str(tmp_path / "flat"), threshold=0.5)
     assert [path.name for path in (tmp_path / "flat").iterdir()] == ["a.csv"]
 
 
-def test_finished_files_of_an_unfinished_run_are_not_scored_again(model: Model, tmp_path: Path):
+def test_finished_files_of_an_unfinished_run_are_not_scored_again(shop: Path, tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text(f"{HEADER}\n{GOOD}\n")
     (tmp_path / "in" / "b.csv").write_text("nonsense\n1\n")
     with pytest.raises(DataError, match="lacks columns"):
-        score_files(model, tmp_path, str(tmp_path / "in"), tmp_path / "out", threshold=0.5)
+        score_files(shop, str(tmp_path / "in"), str(tmp_path / "out"))
     (tmp_path / "in" / "b.csv").write_text(f"{HEADER}\n{GOOD}\n")
-    summary = score_files(model, tmp_path, str(tmp_path / "in"), tmp_path / "out", threshold=0.5)
+    summary = score_files(shop, str(tmp_path / "in"), str(tmp_path / "out"))
     assert (summary.scored, summary.resumed) == (2, 1)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.csv", "b.csv"}
 
@@ -268,14 +277,22 @@ def test_finished_files_of_an_unfinished_run_are_not_scored_again(model: Model, 
     ],
 )
 def test_what_cannot_be_scored_to_there_is_refused(
-    model: Model, tmp_path: Path, source: str, target: str, message: str
+    shop: Path, tmp_path: Path, source: str, target: str, message: str
 ):
     for name in ("in/a.csv", "clash/a.csv", "clash/a.ndjson"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"{HEADER}\n{GOOD}\n")
     with pytest.raises(DataError, match=message):
-        score_files(model, tmp_path, str(tmp_path / source), tmp_path / target, threshold=0.5)
+        score_files(shop, str(tmp_path / source), str(tmp_path / target))
     assert (tmp_path / "in" / "a.csv").read_text() == f"{HEADER}\n{GOOD}\n"
+
+
+def test_the_rate_counts_from_the_first_row_of_this_run(shop: Path, tmp_path: Path):
+    (tmp_path / "in.csv").write_text(f"{HEADER}\n{GOOD}\n{GOOD}\n")
+    told: list[Progress] = []
+    score_files(shop, str(tmp_path / "in.csv"), str(tmp_path / "out.csv"), report=told.append)
+    size = (tmp_path / "in.csv").stat().st_size
+    assert told == [Progress(0, 0, size), Progress(2, size, size)]
 
 
 def test_progress_tells_rate_and_time_left_without_what_an_earlier_run_did():

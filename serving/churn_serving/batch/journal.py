@@ -16,20 +16,25 @@ class Journal(msgspec.Struct):
 
     Attributes:
         run: What is scored with what; of another run it is no use.
-        rows: Rows of the input that are dealt with.
+        mark: Where in the input to go on; None at its beginning.
         output_bytes: Bytes of the output that they gave.
         rejected_bytes: Bytes of the rejected rows' file.
         done: All rows are; only the files' names may still have to change.
     """
 
     run: str
-    rows: int = 0
+    mark: tuple[int, int] | None = None
     output_bytes: int = 0
     rejected_bytes: int = 0
     scored: int = 0
     churning: int = 0
     rejected: int = 0
     done: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of the input that are dealt with."""
+        return self.scored + self.rejected
 
 
 def read_journal(path: Path, run: str) -> Journal | None:

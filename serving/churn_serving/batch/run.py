@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from churn_serving.batch.chunk import ScoredChunk, id_name, sort_rows
+from churn_serving.batch.chunk import ScoredChunk, begin_files
 from churn_serving.batch.files import Task, plan_tasks
 from churn_serving.batch.journal import Journal, read_journal, write_journal
-from churn_serving.batch.source import Form, Source, open_source
+from churn_serving.batch.lines import Mark
+from churn_serving.batch.scoring import Scoring, load_scoring
+from churn_serving.batch.source import open_source
 from churn_serving.batch.workers import ScoreChunks, count_workers, start_workers
 from churn_serving.errors import DataError
-from churn_serving.model import Model
 
 _CHECKPOINT_SECONDS = 1.0
 
@@ -41,43 +42,47 @@ class Summary:
     churning: int = 0
     rejected: int = 0
     resumed: int = 0
-    rejected_paths: list[Path] = field(default_factory=list)
+    rejected_paths: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
 def score_files(
-    model: Model,
     directory: Path,
     source: str,
-    target: Path,
+    target: str,
     *,
-    threshold: float,
+    digest: str | None = None,
+    threshold: float | None = None,
     workers: int | None = None,
+    work: Path | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
     """Write id, probability and churn for each customer of `source` to `target`.
 
     Args:
-        model: Loaded from `directory`.
-        directory: The bundle, for the other processes.
-        source: A file, a directory or a pattern.
-        target: A file for a file, else a directory.
-        threshold: Probability from which a customer counts as churning.
+        directory: The bundle.
+        source: A file, a directory or a pattern, here or `s3://bucket/…`.
+        target: A file for a file, else a directory; here or `s3://bucket/…`.
+        digest: The digest that the bundle must have; None accepts any.
+        threshold: Probability from which a customer counts as churning; None takes the bundle's.
         workers: Processes; None takes as many as are worth it.
+        work: Where what goes to a store grows; see `plan_tasks`.
         report: Told after each chunk.
 
     Raises:
+        BundleError: The bundle is refused.
         DataError: An input cannot be used or the output cannot be written.
     """
-    tasks = plan_tasks(source, target)
-    sizes = [task.source.stat().st_size for task in tasks]
+    scoring = load_scoring(directory, digest, threshold)
+    tasks = plan_tasks(source, target, work)
+    sizes = [task.source.size() for task in tasks]
     summary = Summary(files=len(tasks))
     count = workers or count_workers(sum(sizes))
     try:
-        with start_workers(model, directory, threshold, count) as score:
+        with start_workers(scoring, directory, count) as score:
             for index, task in enumerate(tasks):
                 start = Progress(summary.scored + summary.rejected, sum(sizes[:index]), sum(sizes))
-                _add(summary, task, _FileRun(model, threshold, task, score, summary, start, report).run())
+                _add(summary, task, _FileRun(scoring, task, score, summary, start, report).run())
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror}") from None
     for task in tasks:
@@ -90,13 +95,12 @@ def _add(summary: Summary, task: Task, journal: Journal) -> None:
     summary.churning += journal.churning
     summary.rejected += journal.rejected
     if journal.rejected:
-        summary.rejected_paths.append(task.rejected)
+        summary.rejected_paths.append(task.told_rejected)
 
 
 @dataclass
 class _FileRun:
-    model: Model
-    threshold: float
+    scoring: Scoring
     task: Task
     score: ScoreChunks
     summary: Summary
@@ -119,56 +123,47 @@ class _FileRun:
         return journal
 
     def _fingerprint(self) -> str:
-        found = self.task.source.stat()
         parts = (
-            self.model.digest,
-            self.threshold,
-            self.task.source.resolve(),
-            found.st_size,
-            found.st_mtime_ns,
+            self.scoring.model.digest,
+            self.scoring.threshold,
+            self.task.source.version(),
+            self.task.form,
         )
-        return " ".join(map(str, (*parts, self.task.form)))
+        return " ".join(map(str, parts))
 
     def _score_rows(self, journal: Journal | None, run: str) -> Journal:
-        source = open_source(self.task.source, self.model.manifest)
+        source = open_source(self.task.source, self.task.form, self.scoring.model.manifest)
         self.summary.warnings += source.warnings
         with ExitStack() as stack:
             files = [stack.enter_context(_open(path)) for path in self.task.partials]
             if journal is None or not _cut(files, journal):
                 journal = Journal(run)
-                self._begin(files, source)
-            chunks = (
-                sort_rows(source.header, self.task.form, rows) for rows in source.chunks(skip=journal.rows)
-            )
-            self._write(journal, files, self.score(chunks), source)
+                _begin(files, begin_files(source.layout))
+            chunks = source.chunks(Mark(*journal.mark) if journal.mark else None)
+            self._write(journal, files, self.score(source.layout, chunks))
             journal.done = True
             _checkpoint(self.task.journal, journal, files)
         return journal
 
-    def _begin(self, files: list[BinaryIO], source: Source) -> None:
-        for file in files:
-            file.truncate(0)
-            file.seek(0)
-        if self.task.form is Form.CSV:
-            files[0].write(f"{_cell(id_name(self.model, source.header))},probability,churn\n".encode())
-        files[1].write(b"line,reason\n")
-
-    def _write(
-        self, journal: Journal, files: list[BinaryIO], scored: Iterator[ScoredChunk], source: Source
-    ) -> None:
+    def _write(self, journal: Journal, files: list[BinaryIO], scored: Iterator[ScoredChunk]) -> None:
+        self._report(journal)  # what an earlier run did is no part of this one's rate
         due = time.monotonic() + _CHECKPOINT_SECONDS
         for chunk in scored:
             files[0].write(chunk.output)
             files[1].write(chunk.rejected_output)
-            journal.rows += chunk.rows
+            journal.mark = chunk.mark
             journal.scored += chunk.scored
             journal.churning += chunk.churning
             journal.rejected += chunk.rejected
             if time.monotonic() >= due:
                 _checkpoint(self.task.journal, journal, files)
                 due = time.monotonic() + _CHECKPOINT_SECONDS
-            rows, read, total = self.start
-            self.report(Progress(rows + journal.rows, read + source.position(), total))
+            self._report(journal)
+
+    def _report(self, journal: Journal) -> None:
+        rows, read, total = self.start
+        offset = journal.mark[0] if journal.mark else 0
+        self.report(Progress(rows + journal.rows, read + offset, total))
 
 
 def _open(path: Path) -> BinaryIO:
@@ -177,6 +172,13 @@ def _open(path: Path) -> BinaryIO:
         return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: PTH123 - neither emptied nor required
     except OSError as error:
         raise DataError(f"{path.parent} cannot be written to: {error.strerror}") from None
+
+
+def _begin(files: list[BinaryIO], contents: tuple[bytes, bytes]) -> None:
+    for file, content in zip(files, contents, strict=True):
+        file.truncate(0)
+        file.seek(0)
+        file.write(content)
 
 
 def _cut(files: list[BinaryIO], journal: Journal) -> bool:
@@ -195,7 +197,3 @@ def _checkpoint(path: Path, journal: Journal, files: list[BinaryIO]) -> None:
         os.fsync(file.fileno())
     journal.output_bytes, journal.rejected_bytes = (file.tell() for file in files)
     write_journal(path, journal)
-
-
-def _cell(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n\r') else text

@@ -1,18 +1,19 @@
-"""Reads a file of customers as chunks of raw rows: CSV or NDJSON."""
+"""Opens a file of customers and cuts it into chunks that any process can read and score by itself.
+
+Chunks are cut, not parsed: to hand parsed rows to another process takes as long as to score them.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
+from churn_serving.batch.lines import Lines, Mark, cut_csv, cut_ndjson, read_header
+from churn_serving.batch.places import Place
 from churn_serving.bundle.schema import Manifest
-from churn_serving.csvfile import MalformedRow, Row, read_customers
 from churn_serving.errors import DataError
 
-CHUNK_ROWS = 4096
-_MAX_LINE = 1 << 20
+LINE = "line"
 
 
 class Form(StrEnum):
@@ -20,69 +21,123 @@ class Form(StrEnum):
 
     CSV = "csv"
     NDJSON = "ndjson"
+    PARQUET = "parquet"
 
 
-SUFFIXES = {".csv": Form.CSV, ".ndjson": Form.NDJSON, ".jsonl": Form.NDJSON}
+SUFFIXES = {
+    ".csv": Form.CSV,
+    ".ndjson": Form.NDJSON,
+    ".jsonl": Form.NDJSON,
+    ".parquet": Form.PARQUET,
+    ".pq": Form.PARQUET,
+}
 
 
-class Line(NamedTuple):
-    """A line of an NDJSON file, as it stands; lines count from 1."""
+class Rows(NamedTuple):
+    """`number` rows of a Parquet file's row group; `first` counts from 1 over the whole file."""
 
-    line: int
-    text: bytes
+    group: int
+    start: int
+    number: int
+    first: int
 
 
-RawRow = Row | MalformedRow | Line
+class Chunk(NamedTuple):
+    """A part of the file, and where the next one begins."""
+
+    content: Lines | Rows
+    mark: Mark
+
+
+class Layout(NamedTuple):
+    """What every chunk of a file shares.
+
+    Attributes:
+        header: The columns; None for NDJSON, whose records bring their own.
+        id: What the id is called in the output: `line` stands for it where there is none.
+        numbered: Ids are integers.
+    """
+
+    place: Place
+    form: Form
+    output: Form
+    header: list[str] | None
+    id: str
+    numbered: bool
 
 
 @dataclass(frozen=True)
 class Source:
-    """An opened file.
+    """An opened file; `chunks` gives those from a mark on."""
 
-    Attributes:
-        header: A CSV file's columns; None for NDJSON.
-        position: How many of the file's bytes are read so far.
-    """
-
-    header: list[str] | None
-    rows: Iterator[RawRow]
-    position: Callable[[], int]
+    layout: Layout
+    chunks: Callable[[Mark | None], Iterator[Chunk]]
     warnings: list[str]
 
-    def chunks(self, *, skip: int) -> Iterator[list[RawRow]]:
-        """The rows after the first `skip`, some thousand at a time."""
-        rows = islice(self.rows, skip, None)
-        while chunk := list(islice(rows, CHUNK_ROWS)):
-            yield chunk
+
+def form_of(suffix: str) -> Form:
+    """How a file of this name is written; what has no known name is read as CSV."""
+    return SUFFIXES.get(suffix.lower(), Form.CSV)
 
 
-def open_source(path: Path, manifest: Manifest) -> Source:
-    """Open a file by its suffix; what is neither CSV nor NDJSON by name is read as CSV.
+def open_source(place: Place, output: Form, manifest: Manifest) -> Source:
+    """Open a file by its suffix.
 
     Raises:
-        DataError: It cannot be read or lacks the model's columns. While rows are read too.
+        DataError: It cannot be read or lacks the model's columns. While chunks are cut too.
     """
-    if SUFFIXES.get(path.suffix.lower()) is Form.NDJSON:
-        try:
-            file = path.open("rb")
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}") from None
-        size = path.stat().st_size
-        return Source(None, _lines(path, file), lambda: size if file.closed else file.tell(), [])
-    customers = read_customers(path)
-    warnings = _check_columns(manifest, customers.header)
-    return Source(customers.header, customers.rows, customers.position, warnings)
+    form = form_of(place.suffix)
+    header, integers, chunks = _OPEN[form](place)
+    warnings = [] if header is None else _check_columns(manifest, header)
+    name = manifest.id
+    told = LINE if name is None or (header is not None and name not in header) else name
+    layout = Layout(place, form, output, header, told, told == LINE or told in integers)
+    return Source(layout, chunks, warnings)
 
 
-def _lines(path: Path, file: BinaryIO) -> Iterator[Line]:
-    with file:
-        number = 0
-        while text := file.readline(_MAX_LINE + 1):
-            number += 1
-            if len(text) > _MAX_LINE:
-                raise DataError(f"{path}, line {number} is longer than a customer can be: 1 MiB")
-            if text.strip():
-                yield Line(number, text)
+Opened = tuple[list[str] | None, set[str], Callable[[Mark | None], Iterator[Chunk]]]
+
+
+def _open_csv(place: Place) -> Opened:
+    with place.open() as file:
+        header, first = read_header(place, file)
+
+    def chunks(mark: Mark | None) -> Iterator[Chunk]:
+        with place.open() as file:
+            for lines, after in cut_csv(file, mark or first):
+                yield Chunk(lines, after)
+
+    return header, set(), chunks
+
+
+def _open_ndjson(place: Place) -> Opened:
+    def chunks(mark: Mark | None) -> Iterator[Chunk]:
+        with place.open() as file:
+            for lines, after in cut_ndjson(place, file, mark or Mark(0, 1)):
+                yield Chunk(lines, after)
+
+    return None, set(), chunks
+
+
+def _open_parquet(place: Place) -> Opened:
+    from churn_serving.batch.parquet import cut_parquet, read_contents
+
+    names, integers, groups = read_contents(place)
+    size, total = place.size(), sum(groups) or 1
+
+    def chunks(mark: Mark | None) -> Iterator[Chunk]:
+        for rows in cut_parquet(groups, skip=mark.line - 1 if mark else 0):
+            after = rows.first + rows.number
+            yield Chunk(rows, Mark(size * (after - 1) // total, after))
+
+    return names, integers, chunks
+
+
+_OPEN: dict[Form, Callable[[Place], Opened]] = {
+    Form.CSV: _open_csv,
+    Form.NDJSON: _open_ndjson,
+    Form.PARQUET: _open_parquet,
+}
 
 
 def _check_columns(manifest: Manifest, header: list[str]) -> list[str]:

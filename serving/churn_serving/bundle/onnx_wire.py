@@ -37,7 +37,7 @@ def _search(message: memoryview, kind: str, depth: int) -> bool:
     if depth > _MAX_DEPTH:
         raise ValueError("graphs are nested too deeply")
     nested = _NESTED[kind]
-    for number, value in _fields(message):
+    for number, value in read_fields(message):
         if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
             return True
         if number in nested and isinstance(value, memoryview) and _search(value, nested[number], depth + 1):
@@ -45,7 +45,12 @@ def _search(message: memoryview, kind: str, depth: int) -> bool:
     return False
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Number and value of each field of a message: an integer, or the bytes of anything else.
+
+    Raises:
+        ValueError: The bytes are not a protobuf message.
+    """
     at = 0
     while at < len(message):
         key, at = _varint(message, at)

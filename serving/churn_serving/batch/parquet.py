@@ -1,0 +1,235 @@
+"""Parquet in and out. Texts stay the dictionary codes that the file holds: each different one is read once.
+
+Scores grow as an Arrow stream, which can be cut and gone on with at any batch, as a Parquet file cannot;
+it becomes Parquet when it is whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from churn_serving.batch.columns import Column, Customers, Read, Rejected, join, read_texts, rows_but
+from churn_serving.batch.places import Place
+from churn_serving.batch.source import Layout, Rows
+from churn_serving.bundle.schema import Boolean, Feature, Manifest, Numeric
+from churn_serving.errors import DataError
+from churn_serving.features import FLOAT32_MAX, refusal
+
+try:
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+except ModuleNotFoundError:
+    raise DataError("Parquet needs: pip install 'churn-serving[batch]'") from None
+
+_BATCH_ROWS = 1 << 15
+
+_CHUNK_ROWS = 1 << 20
+_GROUP_ROWS = 1 << 20
+
+
+class Contents(NamedTuple):
+    """What a file says of itself: its columns, those of them that are integers, rows per row group."""
+
+    names: list[str]
+    integers: set[str]
+    groups: list[int]
+
+
+def read_contents(place: Place) -> Contents:
+    """Read a file's end.
+
+    Raises:
+        DataError: It is no Parquet file.
+    """
+    with _open(place) as file:
+        schema, about = file.schema_arrow, file.metadata
+        integers = {field.name for field in schema if _is_integer(field.type)}
+        groups = [about.row_group(at).num_rows for at in range(about.num_row_groups)]
+        return Contents(list(schema.names), integers, groups)
+
+
+def cut_parquet(groups: Sequence[int], *, skip: int) -> Iterator[Rows]:
+    """The rows after the first `skip`, by row groups; a very long group comes in parts."""
+    first = 1
+    for group, rows in enumerate(groups):
+        for start in range(0, rows, _CHUNK_ROWS):
+            count = min(_CHUNK_ROWS, rows - start)
+            done = min(max(skip - (first - 1), 0), count)
+            if count > done:
+                yield Rows(group, start + done, count - done, first + done)
+            first += count
+
+
+def read_parquet(manifest: Manifest, layout: Layout, rows: Rows) -> Iterator[Customers]:
+    """Customers of these rows, some thousand at a time."""
+    wanted = [feature.name for feature in manifest.features]
+    header = layout.header or []
+    if layout.id in header:
+        wanted.append(layout.id)
+    texts = [feature.name for feature in manifest.features if not isinstance(feature, Numeric)]
+    with _open(layout.place, texts) as file:
+        encode = _Encoder(manifest)
+        at = 0  # in the row group
+        for batch in file.iter_batches(
+            _BATCH_ROWS, row_groups=[rows.group], columns=wanted, use_threads=False
+        ):
+            skip = max(rows.start - at, 0)
+            part = batch.slice(skip, max(rows.start + rows.number - at - skip, 0))
+            first = rows.first + at + skip - rows.start
+            at += batch.num_rows
+            if part.num_rows:
+                yield encode.customers(layout, part, first)
+            if at >= rows.start + rows.number:
+                return
+
+
+class _Encoder:
+    """Encodes batches. Those of one row group share their dictionaries, so each is read once."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._features = manifest.features
+        self._known: dict[str, tuple[Any, Read]] = {}
+
+    def customers(self, layout: Layout, batch: Any, first: int) -> Customers:
+        count = batch.num_rows
+        read = (self._read(feature, batch.column(feature.name)) for feature in self._features)
+        columns, reasons = join(self._features, read)
+        if layout.id in batch.schema.names:
+            ids = _plain(batch.column(layout.id))
+        else:
+            ids = pa.array(np.arange(first, first + count))
+        if reasons:
+            good = rows_but(reasons, count)
+            columns, ids = [column.take(good) for column in columns], ids.take(pa.array(good))
+        return Customers(ids, columns, [Rejected(first + row, why) for row, why in sorted(reasons.items())])
+
+    def _read(self, feature: Feature, values: Any) -> Read:
+        kind = values.type
+        if isinstance(feature, Numeric) and (
+            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        ):
+            return _numbers(feature, values)
+        if isinstance(feature, Boolean) and pa.types.is_boolean(kind):
+            return _truths(feature, values)
+        coded = values if pa.types.is_dictionary(kind) else values.dictionary_encode()
+        return self._texts(feature, coded)
+
+    def _texts(self, feature: Feature, coded: Any) -> Read:
+        known = self._codes(feature, coded.dictionary)
+        indices = coded.indices
+        if indices.null_count:
+            indices = indices.fill_null(len(coded.dictionary))
+        positions = indices.to_numpy(zero_copy_only=False)
+        refused = {}
+        if known.refused.keys() - ({len(coded.dictionary)} if not coded.null_count else set()):
+            rows = np.flatnonzero(np.isin(positions, list(known.refused)))
+            refused = {row: known.refused[int(positions[row])] for row in rows.tolist()}
+        return Read(Column(known.column.values, positions), refused)
+
+    def _codes(self, feature: Feature, dictionary: Any) -> Read:
+        """The code of each text; after them that of a missing one."""
+        before = self._known.get(feature.name)
+        if before is not None and before[0].equals(dictionary):
+            return before[1]
+        cells = [cell_text(value) for value in dictionary.to_pylist()]
+        known = read_texts(feature, [*cells, ""])
+        self._known[feature.name] = dictionary, known
+        return known
+
+
+def _numbers(feature: Numeric, values: Any) -> Read:
+    numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (numbers - feature.centre) / feature.scale
+        fits = np.abs(scaled) <= FLOAT32_MAX
+    if fits.all():
+        return Read(Column(scaled), {})
+    return _refuse(feature, scaled, fits, np.isnan(numbers), numbers)
+
+
+def _refuse(
+    feature: Feature,
+    codes: npt.NDArray[np.float64],
+    fits: npt.NDArray[np.bool_],
+    missing: npt.NDArray[np.bool_],
+    values: Sequence[Any] | npt.NDArray[Any],
+) -> Read:
+    odd = ~fits if not feature.nullable else ~fits & ~missing
+    refused = {}
+    for row in np.flatnonzero(odd).tolist():
+        value = None if missing[row] else values[row]
+        refused[row] = refusal(feature, value if value is None else float(value))
+    return Read(Column(np.where(odd, 0.0, codes)), refused)
+
+
+def _truths(feature: Boolean, values: Any) -> Read:
+    codes = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    missing = np.isnan(codes)
+    if not missing.any():
+        return Read(Column(codes), {})
+    return _refuse(feature, codes, ~missing, missing, codes)
+
+
+def cell_text(value: Any) -> str:
+    """A value as a CSV file holds it: whole numbers without `.0`, which a column with gaps gives them."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        return str(int(value))
+    return str(value)
+
+
+def _is_integer(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind)) and kind != pa.uint64()  # the largest of those fit no int64
+
+
+def _plain(ids: Any) -> Any:
+    if pa.types.is_dictionary(ids.type):
+        ids = ids.dictionary_decode()
+    return ids.cast(pa.int64() if _is_integer(ids.type) else pa.string())
+
+
+def schema_of(layout: Layout) -> Any:
+    """The columns of the scores."""
+    kind = pa.int64() if layout.numbered else pa.string()
+    return pa.schema([(layout.id, kind), ("probability", pa.float64()), ("churn", pa.bool_())])
+
+
+def write_batch(layout: Layout, ids: Any, probabilities: Any, flags: Any) -> bytes:
+    """Scores as a piece of the Arrow stream that `schema_of(layout).serialize()` begins."""
+    schema = schema_of(layout)
+    if not isinstance(ids, pa.Array):
+        told = ids if layout.numbered else [None if each is None else str(each) for each in ids]
+        ids = pa.array(told, schema.field(0).type)
+    columns = [ids, pa.array(probabilities), pa.array(flags)]
+    return bytes(pa.record_batch(columns, schema=schema).serialize())
+
+
+def to_parquet(stream: Path, target: Path) -> None:
+    """Write a whole Arrow stream as a Parquet file."""
+    with pa.memory_map(str(stream)) as file, pa.ipc.open_stream(file) as batches:
+        options = {"use_dictionary": False, "compression": "snappy"}
+        with pq.ParquetWriter(target, batches.schema, **options) as writer:
+            held, rows = [], 0
+            for batch in batches:
+                held.append(batch)
+                rows += batch.num_rows
+                if rows >= _GROUP_ROWS:
+                    writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
+                    held, rows = [], 0
+            if held:
+                writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
+
+
+@contextmanager
+def _open(place: Place, texts: Sequence[str] = ()) -> Iterator[Any]:
+    # Without the reader's buffer: Parquet asks for the ranges that it wants.
+    with place.open().detach() as file:
+        try:
+            yield pq.ParquetFile(file, read_dictionary=list(texts) or None)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{place} is no Parquet file: {str(error).splitlines()[0][:200]}") from None
