@@ -17,7 +17,7 @@ from churn_serving.features import Matrix
 from churn_serving.model import load_model
 from churn_serving.scorer import publish
 from churn_serving.train.calibration import Calibration
-from churn_serving.train.pipeline import Algorithm
+from churn_serving.train.classifiers import Algorithm
 from churn_serving.train.train import train
 
 from .conftest import SAMPLE, shop_plan

@@ -145,7 +145,7 @@ def _numbers(feature: Numeric, values: Any) -> Read:
     numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = (numbers - feature.centre) / feature.scale
-        fits = np.abs(scaled) <= FLOAT32_MAX
+        fits = (np.abs(scaled) <= FLOAT32_MAX) & (np.abs(numbers) <= FLOAT32_MAX)
     if fits.all():
         return Read(Column(scaled), {})
     return _refuse(feature, scaled, fits, np.isnan(numbers), numbers)
