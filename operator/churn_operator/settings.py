@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     """Seconds after which a Lease that is not renewed may be taken over."""
     workers: Annotated[int, Field(ge=1, le=100)] = 10
     """ChurnModels reconciled at the same time."""
+    metrics_models: Annotated[int, Field(ge=0)] = 1000
+    """ChurnModels whose state /metrics tells one by one, those that are not Ready first; all are counted."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log line that is written."""
     health_port: Port = 8080
