@@ -13,11 +13,10 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest, Numeric
-from churn_serving.features import FLOAT32_MAX, MAX_ID_LENGTH, UNSEEN, is_missing
+from churn_serving.features import MAX_ID, MAX_ID_LENGTH, UNSEEN, accepted_range, is_missing
 from churn_serving.server.records import MAX_REASONS
 
-_MAX_INT = (1 << 63) - 1
-_ID = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta(ge=-_MAX_INT, le=_MAX_INT)] | None
+_ID = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta(ge=-MAX_ID, le=MAX_ID)] | None
 
 _EXPLAIN = bool | Annotated[int, Meta(ge=1, le=MAX_REASONS)]
 
@@ -128,18 +127,13 @@ def _any(max_text: int) -> Any:
 def _type(feature: Feature, max_text: int) -> Any:
     match feature:
         case Numeric():
-            kind: Any = Annotated[float, Meta(ge=_bound(feature, -1), le=_bound(feature, 1))]
+            low, high = accepted_range(feature)
+            kind: Any = Annotated[float, Meta(ge=low, le=high)]
         case Boolean():
             kind = bool
         case Categorical():
             kind = Annotated[str, Meta(max_length=max_text)]
     return kind | None if feature.nullable else kind
-
-
-def _bound(feature: Numeric, sign: int) -> float:
-    """The largest number that a float32 holds as it was sent, and centred and scaled."""
-    bound = feature.centre + sign * FLOAT32_MAX * feature.scale
-    return max(-FLOAT32_MAX, min(FLOAT32_MAX, bound))
 
 
 def _encoder(feature: Feature) -> Callable[[Any], float]:
