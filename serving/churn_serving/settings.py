@@ -122,6 +122,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     auth_leeway_seconds: Annotated[
         float, Meta(ge=0, le=300), _says("How far the issuer's clock may be from ours.")
     ] = 10.0
+    tls_certificate: Annotated[
+        Path | None,
+        _says("Speak TLS on the traffic port: certificate and chain, PEM, followed live."),
+    ] = None
+    tls_key: Annotated[Path | None, _says("With --tls-certificate: its key, PEM.")] = None
     # A line costs more than scoring one record does.
     access_log: Annotated[bool, _says("Log each request.")] = False
     log_level: Annotated[Level, _says("debug, info, warning or error.")] = "info"
@@ -163,6 +168,8 @@ def _check(settings: Settings) -> None:
             "--digest goes with --model; with --config the file gives each revision's digest"
         )
     _check_auth(settings)
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise ConfigInvalidError("tls_certificate and tls_key go together")
     if settings.deadline_seconds < settings.drain_seconds:
         raise ConfigInvalidError("deadline_seconds must not be below drain_seconds")
 
