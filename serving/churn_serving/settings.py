@@ -72,6 +72,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     )
     # As much as nginx takes; Node takes half.
     max_head_bytes: Annotated[Count, _says("A larger request line and headers are answered 431.")] = 32 << 10
+    # Some 150 records' worth of text: one record of thousands of columns.
+    max_line_bytes: Annotated[Count, _says("A longer line of a stream is answered with an error.")] = 64 << 10
+    # Each keeps a megabyte or so.
+    max_streams: Annotated[Count, _says("Streams being answered at once; more get 503 and Retry-After.")] = 32
     # A tenth of a second's work on one core.
     max_concurrent: Annotated[
         Count, _says("Requests being answered at once; more get 503 and Retry-After. Probes always pass.")

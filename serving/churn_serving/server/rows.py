@@ -54,7 +54,7 @@ class RowDecoder:
         self._encoders = [_encoder(feature) for feature in features]
         self._pack = struct.Struct(f"={self._width}f").pack
         self._id = self._width if manifest.id else None
-        self._decode = _body_decoder(manifest, key, max_text)
+        self._decode, self._decode_record = _decoders(manifest, key, max_text)
 
     def decode(self, body: bytes, *, max_records: int) -> Rows | None:
         """The rows of a body, or None where only the long way can tell what it means."""
@@ -68,6 +68,13 @@ class RowDecoder:
             rows = self._rows(records, colons=body.count(b":") - 2)
             return rows and rows._replace(explain=decoded.explain)
         except (ValueError, OverflowError, RecursionError):  # a number beyond float32 overflows
+            return None
+
+    def decode_record(self, text: bytes) -> Rows | None:
+        """The row of one record that stands alone; None as `decode`."""
+        try:
+            return self._rows([self._decode_record(text)], colons=text.count(b":"))
+        except (ValueError, OverflowError, RecursionError):
             return None
 
     def _rows(self, records: Sequence[Struct], *, colons: int) -> Rows | None:
@@ -89,7 +96,11 @@ class RowDecoder:
         return Rows(packed[0] if len(packed) == 1 else b"".join(packed), ids)
 
 
-def _body_decoder(manifest: Manifest, key: str, max_text: int) -> Callable[[bytes], Any]:
+_Decode = Callable[[bytes], Any]
+
+
+def _decoders(manifest: Manifest, key: str, max_text: int) -> tuple[_Decode, _Decode]:
+    """Of a whole body, and of one record."""
     # Named by number: a column may be called anything, an attribute may not.
     fields: list[Any] = [(f"c{n}", _type(feature, max_text)) for n, feature in enumerate(manifest.features)]
     names = [feature.name for feature in manifest.features]
@@ -111,8 +122,8 @@ def _body_decoder(manifest: Manifest, key: str, max_text: int) -> Callable[[byte
             gc=False,
         )
     except (TypeError, ValueError):  # a column's name that a struct cannot carry, such as one with a quote
-        return _nothing
-    return msgspec.json.Decoder(whole).decode
+        return _nothing, _nothing
+    return msgspec.json.Decoder(whole).decode, msgspec.json.Decoder(record).decode
 
 
 def _nothing(_body: bytes) -> Any:
