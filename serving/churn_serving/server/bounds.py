@@ -74,9 +74,7 @@ def _count(body: bytes) -> int:
 
 
 def _children(each: Any) -> Any:
-    if isinstance(each, dict):
-        return each.values()
-    return each if isinstance(each, list) else ()
+    return each.values() if isinstance(each, dict) else each
 
 
 def _has_longer(value: Any, most: int) -> bool:

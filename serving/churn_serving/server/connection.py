@@ -232,8 +232,10 @@ class Connection(HttpToolsProtocol):
         head %= reply.content_type, len(reply.body)
         self.transport.write(STATUS_LINE[reply.status] + head + reply.body)
         self.lingers = True
-        if self.transport.can_write_eof():  # TLS cannot: its client learns from the header
+        if self.transport.can_write_eof():
             self.transport.write_eof()
+        else:
+            self.transport.close()
 
 
 class _Flow(FlowControl):
