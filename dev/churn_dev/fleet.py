@@ -97,15 +97,16 @@ async def until_all(
     client: Client, kind: Kind, namespace: str, done: Callable[[Object], bool], count: int
 ) -> float:
     """Waits until `done` says so of `count` objects of the kind, by a watch; the time of the last (epoch)."""
+    finished: set[str] = set()
+    version = "0"
     async with asyncio.timeout(LONGEST_SECONDS):
-        finished: set[str] = set()
-        async for event in client.watch(kind, namespace, "", "0"):
-            name = event.object["metadata"].get("name", "")
-            if event.type != "BOOKMARK" and done(event.object):
-                finished.add(name)
-            if len(finished) >= count:
-                return time.time()
-    raise TimeoutError(f"{len(finished)} of {count} {kind.plural}")
+        while True:  # the server ends a watch after some minutes
+            async for event in client.watch(kind, namespace, "", version):
+                version = event.object["metadata"]["resourceVersion"]
+                if event.type != "BOOKMARK" and done(event.object):
+                    finished.add(event.object["metadata"]["name"])
+                if len(finished) >= count:
+                    return time.time()
 
 
 def is_ready(model: Object) -> bool:
