@@ -68,6 +68,7 @@ class Caches:
                 owner_label=MODEL_LABEL,
                 trim=trim_pod if kind is POD else trim,
                 changed=changed,
+                packed=kind is not POD,
             )
             for kind in (*CHILD_KINDS, POD)
         }

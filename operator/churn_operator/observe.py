@@ -39,7 +39,7 @@ SEVERITY = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why a pod does not serve."""
 
@@ -47,7 +47,7 @@ class Failure:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pod:
     """What the operator wants to know of a pod. `created` is RFC 3339, as the API server wrote it."""
 

@@ -1,11 +1,11 @@
 """A cache of one kind, by list and watch. A list replaces everything: what vanished unseen is noticed."""
 
 import asyncio
+import marshal
 import random
 import time
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 import structlog
 
@@ -18,17 +18,29 @@ log = structlog.get_logger()
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
+_WITHOUT_REFERENCES = 2
+"""Version of the bytes in which the same content is the same bytes."""
 SHORT_WATCH_SECONDS = 1.0
 """A watch that ends sooner counts as an error: a proxy that closes at once must not make us spin."""
 
 Owner = tuple[str, str]
 """Namespace, and the value of the label that names the owner."""
 Trim = Callable[[dict[str, Any]], dict[str, Any]]
-_NOTHING: Mapping[str, dict[str, Any]] = MappingProxyType({})
+
+
+class _Kept(NamedTuple):
+    """A trimmed object: its version, and the rest of it."""
+
+    version: int
+    content: Any
 
 
 class Reflector:
-    """Objects of `kind` with the label `owner_label`, trimmed, by owner. `changed` is told whose changed."""
+    """Objects of `kind` with the label `owner_label`, trimmed, by owner. `changed` is told whose changed.
+
+    They are kept as bytes, which are a sixth of the dicts they hold, unless `packed` is false: then they may
+    hold what is not JSON.
+    """
 
     def __init__(
         self,
@@ -39,6 +51,7 @@ class Reflector:
         owner_label: str,
         trim: Trim,
         changed: Callable[[Owner], None],
+        packed: bool = True,
     ) -> None:
         self.kind = kind
         self.synced = asyncio.Event()
@@ -48,13 +61,14 @@ class Reflector:
         self._owner_label = owner_label
         self._trim = trim
         self._changed = changed
-        self._owned: dict[Owner, dict[str, dict[str, Any]]] = {}
+        self._packed = packed
+        self._owned: dict[Owner, dict[str, _Kept]] = {}
         self._owner_of: dict[tuple[str, str], Owner] = {}
         self._seen = 0  # newest version that a list or watch told
 
-    def of(self, owner: Owner) -> Mapping[str, dict[str, Any]]:
+    def of(self, owner: Owner) -> dict[str, dict[str, Any]]:
         """Objects of `owner` by name."""
-        return self._owned.get(owner, _NOTHING)
+        return {name: self._open(kept) for name, kept in self._owned.get(owner, {}).items()}
 
     def absorb(self, obj: dict[str, Any]) -> None:
         """The answer to a write: seen before the watch brings it, so that it is not written again."""
@@ -131,22 +145,22 @@ class Reflector:
         key = _key(obj)
         owner = (key[0], (obj["metadata"].get("labels") or {}).get(self._owner_label, ""))
         known = self._owned.get(self._owner_of.get(key, owner), {}).get(key[1])
-        if known and _version(known) >= _version(obj):
+        if known and known.version >= _version(obj):
             return  # an event from before our own write
-        trimmed = self._trim(obj)
+        fresh = self._keep(self._trim(obj))
         if self._owner_of.get(key, owner) != owner:
             self._remove(key)
         self._owner_of[key] = owner
-        self._owned.setdefault(owner, {})[key[1]] = trimmed
+        self._owned.setdefault(owner, {})[key[1]] = fresh
         CACHED.labels(kind=self.kind.kind).set(len(self._owner_of))
-        if known is None or not _same(known, trimmed):
+        if known is None or known.content != fresh.content:
             self._changed(owner)
 
     def _remove(self, key: tuple[str, str], version: str | None = None) -> None:
         owner = self._owner_of.get(key)
         if owner is None:
             return
-        if version and _version(self._owned[owner][key[1]]) > int(version):
+        if version and self._owned[owner][key[1]].version > int(version):
             return  # made again since
         del self._owner_of[key]
         objects = self._owned[owner]
@@ -156,6 +170,19 @@ class Reflector:
         CACHED.labels(kind=self.kind.kind).set(len(self._owner_of))
         self._changed(owner)
 
+    def _keep(self, trimmed: dict[str, Any]) -> _Kept:
+        metadata = {key: value for key, value in trimmed["metadata"].items() if key != "resourceVersion"}
+        content = trimmed | {"metadata": metadata}
+        if self._packed:
+            return _Kept(_version(trimmed), marshal.dumps(content, _WITHOUT_REFERENCES))
+        return _Kept(_version(trimmed), content)
+
+    def _open(self, kept: _Kept) -> dict[str, Any]:
+        content: dict[str, Any] = kept.content
+        if self._packed:
+            content = marshal.loads(kept.content)  # noqa: S302  # bytes of our own making
+        return content | {"metadata": content["metadata"] | {"resourceVersion": str(kept.version)}}
+
 
 def _key(obj: dict[str, Any]) -> tuple[str, str]:
     return obj["metadata"]["namespace"], obj["metadata"]["name"]
@@ -164,16 +191,6 @@ def _key(obj: dict[str, Any]) -> tuple[str, str]:
 def _version(obj: dict[str, Any]) -> int:
     """Versions of one kind grow and may be compared as numbers (since Kubernetes 1.35 by contract)."""
     return int(obj["metadata"]["resourceVersion"])
-
-
-def _same(known: dict[str, Any], fresh: dict[str, Any]) -> bool:
-    """Whether nothing but the version differs."""
-    return _without_version(known) == _without_version(fresh)
-
-
-def _without_version(obj: dict[str, Any]) -> dict[str, Any]:
-    metadata = {key: value for key, value in obj["metadata"].items() if key != "resourceVersion"}
-    return {**obj, "metadata": metadata}
 
 
 class _Backoff:

@@ -158,3 +158,11 @@ async def test_a_server_restored_from_a_backup_is_believed(play: Play):
         ([service("a", 10, note="old")], "15"),
     )
     assert reflector.of(("shop", "telco"))["a"]["note"] == "old"
+
+
+async def test_who_reads_an_object_cannot_change_what_is_known(play: Play):
+    """Changed by a reader, it would differ from the cluster until the next list."""
+    reflector, _, _ = await play(([service("a", 1, note="theirs")], "5"))
+    reflector.of(("shop", "telco"))["a"]["note"] = "ours"
+    seen = reflector.of(("shop", "telco"))["a"]
+    assert (seen["note"], seen["metadata"]["resourceVersion"]) == ("theirs", "1")
