@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from churn_operator.caches import Caches
+from churn_operator.caches import Caches, Key
 from churn_operator.compare import covers, foreign_paths, stamped, was_asked_for
 from churn_operator.decide import Plan, name_taken
 from churn_operator.desired import Desired
@@ -65,6 +65,11 @@ class Writer:
         self._caches = caches
         self._taken: set[tuple[Kind, str, str]] = set()
         self._altered: dict[tuple[Kind, str, str], str] = {}
+
+    def forget(self, key: Key) -> None:
+        """Drops what is remembered of a ChurnModel that is gone: names come and go for ever."""
+        self._taken = {place for place in self._taken if place[1:] != key}
+        self._altered = {place: how for place, how in self._altered.items() if place[1:] != key}
 
     async def carry_out(self, plan: Plan, desired: Desired, observed: Observed) -> int:
         """Applies what differs, prunes what is not wanted, stamps what must reread its settings.

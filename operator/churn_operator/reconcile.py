@@ -42,6 +42,8 @@ ANSWER_SECONDS = 1.0
 """The Deployment's controller answers a write in milliseconds; a status from before that is written twice."""
 QUIET_SECONDS = 5.0
 """Least time between status writes that nobody waits for."""
+SPEC_SECONDS = 1.0
+"""Least time between specs that are taken up: one that is edited ten times a second rolls out once."""
 
 
 @dataclass
@@ -50,6 +52,17 @@ class _Memory:
 
     wrote_children: float = -1e9
     wrote_status: float = -1e9
+    took_up: float = -1e9
+    generation: int = 0
+
+    def wait_for(self, generation: int) -> float:
+        """Seconds until the spec of `generation` may be taken up; from 0 on it counts as taken up."""
+        now = time.monotonic()
+        if generation != self.generation:
+            if (wait := self.took_up + SPEC_SECONDS - now) > 0:
+                return wait
+            self.generation, self.took_up = generation, now
+        return 0
 
 
 @dataclass
@@ -75,6 +88,7 @@ class Reconciler:
         observed = await self._observe(key)
         if observed is None or is_going(observed.model):
             self._memories.pop(key, None)
+            self.writer.forget(key)
             return None
         try:
             return await self._pass(key, observed)
@@ -83,6 +97,8 @@ class Reconciler:
 
     async def _pass(self, key: Key, observed: Observed) -> float | None:
         memory = self._memories.setdefault(key, _Memory())
+        if (wait := memory.wait_for(observed.generation)) > 0:
+            return wait
         decision = roll_back(decide(observed, self.settings), observed, self.settings, datetime.now(UTC))
         trouble: Trouble | None = None
         if isinstance(decision, Plan):

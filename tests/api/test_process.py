@@ -1,16 +1,22 @@
 """The operator as a process: what it asks of the API server, and how it starts and ends."""
 
+import asyncio
 import dataclasses
 import json
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from churn_dev import fleet
 from churn_dev.generate import ROOT
 from churn_dev.kubectl import Kubectl, Object, wait_until
+from churn_operator.kinds import CHURN_MODEL
+from churn_operator.reconcile import SPEC_SECONDS
+from churn_operator.runtime.client import MERGE_PATCH, Client
 
 pytestmark = pytest.mark.api
 
@@ -67,6 +73,30 @@ def test_a_rollout_costs_what_changes_and_two_status_writes(
         "patch deployments 200": 1,
         "patch churnmodels/status 200": 2,
     }
+
+
+def test_fifty_changes_in_a_row_roll_out_few_times_and_end_at_the_last(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any
+) -> None:
+    namespace.apply(model(replicas=1))
+    kubelet.run_until_ready()
+    operator.settle(operator.audit())
+    audit, began = operator.audit(), time.monotonic()
+
+    async def edit(client: Client) -> None:
+        for number in range(50):
+            change = {"spec": {"serving": {"podLabels": {"edit": str(number)}}}}
+            place = (CHURN_MODEL, namespace.namespace, "telco")
+            await client.patch(*place, change, "author", content_type=MERGE_PATCH)
+            await asyncio.sleep(0.1)
+
+    fleet.measure(namespace.kubeconfig, edit)
+    seconds = time.monotonic() - began
+    kubelet.run_until_ready()
+    rollouts = of(operator.settle(audit), namespace)["patch deployments 200"]
+    template = (namespace.get("deployment", "telco") or {})["spec"]["template"]
+    assert template["metadata"]["labels"]["edit"] == "49"
+    assert 1 <= rollouts <= seconds / SPEC_SECONDS + 2
 
 
 @pytest.mark.usefixtures("operator")
