@@ -16,7 +16,7 @@ from churn_dev.audit import AuditLog
 from churn_dev.bench import CHILDREN, Figure, at_most, resident
 from churn_dev.console import step
 from churn_dev.disturb_children import DISTURBANCES, Repair, disturb
-from churn_dev.kubectl import Kubectl, Object, wait_until
+from churn_dev.kubectl import Kubectl, Object, condition, wait_until
 from churn_dev.local import LocalCluster
 from churn_dev.operator_process import SYSTEM, Operator, install_rights
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, DEPLOYMENT
@@ -96,8 +96,13 @@ def _prepare(cluster: LocalCluster) -> None:
     kubectl = Kubectl(cluster.kubeconfig)
     crds = f"--filename={fleet.CRDS}"
     kubectl.run("apply", "--server-side", crds)
-    kubectl.run("wait", "--for=condition=Established", crds)
+    wait_until(lambda: _is_established(kubectl), "the CRD to be served")
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+
+
+def _is_established(kubectl: Kubectl) -> bool:
+    crd = kubectl.get("crd", fleet.CRD)
+    return condition(crd, "Established").get("status") == "True"
 
 
 def floor(cluster: LocalCluster, count: int) -> Birth:

@@ -70,6 +70,22 @@ OPERATOR = Dashboard(
             "reqps",
             {"{{method}} {{code}}": "sum by (method, code) (rate(rest_client_requests_total{MINE}[5m]))"},
         ),
+        Panel(
+            "ChurnModels by state",
+            "short",
+            {"{{state}}": "max by (state) (churn_operator_churnmodels{MINE})"},
+        ),
+        Panel(
+            "Waiting and late",
+            "s",
+            {
+                "waiting for a worker, p99": "histogram_quantile(0.99, "
+                "sum by (le) (rate(workqueue_queue_duration_seconds_bucket{MINE}[5m])))",
+                "event loop late, p99": "histogram_quantile(0.99, "
+                "sum by (le) (rate(churn_operator_loop_lag_seconds_bucket{MINE}[5m])))",
+            },
+        ),
+        Panel("Memory", "bytes", {"{{pod}}": "process_resident_memory_bytes{MINE}"}),
         Panel("Objects held", "short", {"{{kind}}": "sum by (kind) (churn_operator_cached_objects{MINE})"}),
     ],
 )

@@ -22,6 +22,7 @@ from churn_operator.settings import Settings
 
 T = TypeVar("T")
 CRDS = ROOT / "crds"
+CRD = f"{CHURN_MODEL.plural}.{CHURN_MODEL.api_version.partition('/')[0]}"
 AGENT = "churn-bench/1"
 AT_ONCE = 8
 """Requests that the measuring client has under way, as that of other operators' figures."""

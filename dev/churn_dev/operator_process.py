@@ -80,6 +80,7 @@ class Operator:
             "REVISION_HISTORY_LIMIT": "2",
         } | self.settings
         environment = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the image has its byte code too
         environment |= {f"CHURN_OPERATOR_{name}": value for name, value in settings.items()}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

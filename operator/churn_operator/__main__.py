@@ -16,13 +16,15 @@ from pydantic import ValidationError
 from churn_operator.apply import Writer
 from churn_operator.audit import Audit
 from churn_operator.caches import Caches, Key
+from churn_operator.census import CENSUS
 from churn_operator.errors import ApiError, NotLeadingError, TooManyRequestsError
 from churn_operator.events import EventPoster
 from churn_operator.logs import set_up_logs
-from churn_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS, RECONCILES
+from churn_operator.metrics import CACHES_SYNCED, RECONCILE_ERRORS, RECONCILE_SECONDS, RECONCILES
 from churn_operator.probes import find_stuck, find_unready, serve_probes
 from churn_operator.reconcile import Reconciler
 from churn_operator.runtime.client import Client, connection
+from churn_operator.runtime.lag import measure_lag
 from churn_operator.runtime.lease import Alone, Lease, Right
 from churn_operator.runtime.queue import WorkQueue
 from churn_operator.settings import Settings, read_settings
@@ -67,6 +69,9 @@ async def run(settings: Settings) -> None:
         events=EventPoster(client, socket.gethostname()),
         settings=settings,
     )
+    shell = Shell(caches.models, audit, namespace)
+    CACHES_SYNCED.set_function(lambda: float(not find_unready(caches, audit)))
+    CENSUS.of(caches.models.all, settings.metrics_models)
     parts = [
         asyncio.create_task(part, name=name)
         for name, part in {
@@ -74,11 +79,12 @@ async def run(settings: Settings) -> None:
             **{f"worker {number}": _work(queue, reconciler, caches) for number in range(settings.workers)},
             "lease": right.run(caches.models.touch),
             "audit": audit.run(),
-            "kopf": Shell(caches.models, audit, namespace).run(),
+            "kopf": shell.run(),
+            "lag": measure_lag(),
             "probes": serve_probes(
                 settings.health_port,
                 settings.metrics_port,
-                lambda: find_stuck(caches, queue),
+                lambda: find_stuck(caches, queue, shell),
                 lambda: find_unready(caches, audit),
             ),
         }.items()

@@ -23,6 +23,10 @@ class Models:
     def get(self, key: Key) -> dict[str, Any] | None:
         return self._models.get(key)
 
+    def all(self) -> tuple[dict[str, Any], ...]:
+        """Every ChurnModel."""
+        return tuple(self._models.values())
+
     def uids(self) -> dict[Key, str]:
         """The uid of each ChurnModel."""
         return {key: model["metadata"]["uid"] for key, model in self._models.items()}

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import kopf
 
 from churn_operator.api.v1alpha1 import GROUP, PLURAL, VERSION
 from churn_operator.runtime.client import USER_AGENT
 
-WATCH_SECONDS = 290
+WATCH_SECONDS = 110
+"""kopf tells nobody of bookmarks: that its watch lives is seen where it begins anew."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,30 @@ class Connection(kopf.ConnectionInfo):
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as the client does: see connection()
         return context
 
+    def open(self, heard: Callable[[bool], None]) -> kopf.AiohttpSession:
+        """A session for kopf that calls `heard` at the end of each request: whether there was an answer."""
+
+        async def answered(*_: Any) -> None:  # awaited by aiohttp
+            heard(True)
+
+        async def failed(*_: Any) -> None:
+            heard(False)
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(answered)
+        trace.on_request_exception.append(failed)
+        connector = aiohttp.TCPConnector(limit=0, ssl=self.as_ssl_context())
+        session = aiohttp.ClientSession(
+            connector=connector,
+            headers=self.as_http_headers(),
+            proxy=self.proxy_url,
+            trace_configs=[trace],
+        )
+        return kopf.AiohttpSession(server=self.server, aiohttp_session=session)
+
 
 def build_registry(
-    seen: Callable[[str | None, dict[str, Any]], None], log_in: Callable[[], Awaitable[Connection]]
+    seen: Callable[[str | None, dict[str, Any]], None], log_in: Callable[[], Awaitable[kopf.AiohttpSession]]
 ) -> kopf.OperatorRegistry:
     """Handlers that call `seen` with the type (None for a listed one) and body of each ChurnModel's event."""
     registry = kopf.OperatorRegistry()
@@ -48,7 +71,7 @@ def build_registry(
         settings.persistence.diffbase_storage = NoDiffBase()
 
     @kopf.on.login(registry=registry)
-    async def log_in_as_the_client_does(**_: Any) -> Connection:
+    async def log_in_as_the_client_does(**_: Any) -> kopf.AiohttpSession:
         return await log_in()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)

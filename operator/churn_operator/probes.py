@@ -11,21 +11,24 @@ from churn_operator.audit import Audit
 from churn_operator.caches import Caches, Key
 from churn_operator.metrics import REGISTRY
 from churn_operator.runtime.queue import WorkQueue
+from churn_operator.shell import Shell
 
 STUCK_WATCH_SECONDS = 240.0
-"""Every watch shows a sign of life at least each 75 s, an unreachable API server included."""
+"""Every watch shows a sign of life at least each 110 s, an unreachable API server included."""
 STUCK_PASS_SECONDS = 300.0
 """No pass takes this long: each of its requests ends after 30 s."""
 
 
-def find_stuck(caches: Caches, queue: WorkQueue[Key]) -> list[str]:
-    """What no longer moves and would not by itself. An API server that is down is no reason to restart."""
+def find_stuck(caches: Caches, queue: WorkQueue[Key], shell: Shell) -> list[str]:
+    """What no longer moves, so that data grow stale. An API server that is down is no reason to restart."""
     now = time.monotonic()
     stuck = [
         f"watch of {reflector.kind.plural}"
         for reflector in caches.reflectors
         if now - reflector.beat > STUCK_WATCH_SECONDS
     ]
+    if shell.silent_seconds() > STUCK_WATCH_SECONDS:
+        stuck.append("watch of churnmodels")
     if queue.oldest_run_seconds() > STUCK_PASS_SECONDS:
         stuck.append("a pass over a ChurnModel")
     return stuck

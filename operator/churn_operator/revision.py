@@ -1,6 +1,7 @@
 """A revision: what decides which bytes answer, and how. Everything in it rolls the pods when it changes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,7 +23,7 @@ class Revision:
     image: str
     serving: Serving
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Names the revision on pods, metrics and answers."""
         return digest_of(self.wire(), HASH_LENGTH)

@@ -42,8 +42,6 @@ class Settings(BaseSettings):
     """How long a stopping replica goes on before it is told: longer than endpoints take to spread."""
     grace_period_seconds: Annotated[int, Field(ge=10, le=600)] = 30
     """Seconds from the start of a stop to the kill; holds pre_stop_seconds and the server's draining."""
-    min_ready_seconds: Annotated[int, Field(ge=0, le=300)] = 3
-    """How long a new replica has to stay ready before it replaces one that serves."""
     progress_deadline_seconds: Annotated[int, Field(ge=10)] = 600
     """Seconds without progress after which a rollout counts as stalled."""
     revision_history_limit: Annotated[int, Field(ge=1, le=100)] = 10
@@ -54,6 +52,8 @@ class Settings(BaseSettings):
     """Seconds after which a Lease that is not renewed may be taken over."""
     workers: Annotated[int, Field(ge=1, le=100)] = 10
     """ChurnModels reconciled at the same time."""
+    metrics_models: Annotated[int, Field(ge=0)] = 1000
+    """ChurnModels whose state /metrics tells one by one, those that are not Ready first; all are counted."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log line that is written."""
     health_port: Port = 8080

@@ -7,15 +7,17 @@ know, and ours would be among them.
 import asyncio
 import random
 import threading
+import time
 from typing import Any, NoReturn
 
 import kopf
 import structlog
 
+from churn_operator.api.v1alpha1 import KIND
 from churn_operator.audit import Audit
 from churn_operator.caches import Models
 from churn_operator.handlers import Connection, build_registry
-from churn_operator.metrics import KOPF_STARTS
+from churn_operator.metrics import KOPF_STARTS, WATCH_CONTACT
 from churn_operator.runtime.client import connection
 
 log = structlog.get_logger()
@@ -35,7 +37,12 @@ class Shell:
         self._audit = audit
         self._namespace = namespace
         self._loop = asyncio.get_running_loop()
+        self._heard = 0.0
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    def silent_seconds(self) -> float:
+        """For how long the running kopf has got neither an answer nor an error; 0 while none runs."""
+        return time.monotonic() - self._heard if self._stop else 0.0
 
     async def run(self) -> NoReturn:
         """Starts kopf again and again, until cancelled."""
@@ -55,6 +62,7 @@ class Shell:
     async def _run_once(self) -> BaseException | None:
         """Runs kopf to its end; returns what ended it."""
         KOPF_STARTS.inc()
+        self._heard = time.monotonic()
         ended: asyncio.Future[BaseException | None] = self._loop.create_future()
         threading.Thread(target=self._thread, args=(ended,), name="kopf", daemon=True).start()
         try:
@@ -79,13 +87,21 @@ class Shell:
         stop = asyncio.Event()
         self._stop = (asyncio.get_running_loop(), stop)
         await kopf.operator(
-            registry=build_registry(self._seen, _log_in),
+            registry=build_registry(self._seen, self._log_in),
             identity=IDENTITY,
             standalone=True,
             clusterwide=self._namespace is None,
             namespaces=[self._namespace] if self._namespace else [],
             stop_flag=stop,
         )
+
+    async def _log_in(self) -> kopf.AiohttpSession:
+        return (await _connection()).open(self._hear)
+
+    def _hear(self, answered: bool) -> None:
+        self._heard = time.monotonic()
+        if answered:
+            WATCH_CONTACT.labels(kind=KIND).set_to_current_time()
 
     def _seen(self, kind: str | None, body: dict[str, Any]) -> None:
         """Passes an event to the thread that owns the caches."""
@@ -102,7 +118,7 @@ def _resolve(ended: asyncio.Future[BaseException | None], error: BaseException |
         ended.set_result(error)
 
 
-async def _log_in() -> Connection:
+async def _connection() -> Connection:
     """The client's own way in, for kopf. The token is read afresh: kopf asks again when it is refused."""
     configuration = await connection()
     bearer = configuration.api_key.get("BearerToken", "")
@@ -110,6 +126,7 @@ async def _log_in() -> Connection:
         server=configuration.host,
         ca_path=configuration.ssl_ca_cert,
         insecure=not configuration.verify_ssl,
+        proxy_url=configuration.proxy,
         certificate_path=configuration.cert_file,
         private_key_path=configuration.key_file,
         token=bearer.removeprefix("bearer ").removeprefix("Bearer ") or None,

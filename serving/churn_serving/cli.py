@@ -80,6 +80,37 @@ def train(out: Path, **plan: Any) -> None:
 
 
 @app.command()
+@click.argument("pipeline", type=_PATH)
+@click.option("--data", type=_PATH, required=True, help="Labelled customers that it was not fitted on.")
+@click.option("--target", required=True, help="Column that says who churned.")
+@click.option("--positive", required=True, help="Its value that means churned, such as Yes or 1.")
+@click.option("--id", "id_column", metavar="COL", help="Column of the customers' ids: accepted, returned.")
+@click.option(
+    "--categorical", metavar="COL", multiple=True, help="Column of numbers that it was given as text."
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    help="Probability from which a customer counts as churning.",
+)
+@click.option("--trust-pickle", is_flag=True, help="PIPELINE may be a pickle, which runs whatever is in it.")
+@click.option("--name", required=True, help="The model's name.")
+@click.option("--version", required=True, help="The model's version.")
+@click.option("--out", type=_PATH, required=True, help="Directory to write to; a bundle there is replaced.")
+def export(pipeline: Path, out: Path, *, trust_pickle: bool, **plan: Any) -> None:
+    """Write your own fitted scikit-learn pipeline as a bundle.
+
+    PIPELINE is a file of skops.io.dump. DATA, CSV or Parquet, says what the columns hold: metrics, golden
+    rows and the distribution for drift come from it, and each of its rows is held against the pipeline.
+    """
+    with _told():
+        from churn_serving.commands import export_bundle
+
+        export_bundle(pipeline, out, trust_pickle=trust_pickle, **plan)
+
+
+@app.command()
 @click.argument("directory", metavar="DIR", type=_PATH)
 @click.option("--digest", help="Digest that it must have, sha256:…")
 def check(directory: Path, digest: str | None) -> None:

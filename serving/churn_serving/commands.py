@@ -36,6 +36,25 @@ def train_bundle(out: Path, *, algorithm: str, calibration: str | None, **plan: 
             **plan,
         )
     )
+    _write(out, trained)
+
+
+def export_bundle(path: Path, out: Path, *, trust_pickle: bool, **plan: Any) -> None:
+    """Convert the pipeline in `path`, write the bundle to `out`, load it again as `serve` will."""
+    check_target(out)
+    try:
+        from churn_serving.train.export import ExportPlan, export
+        from churn_serving.train.loading import load_pipeline
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{error.name} is not installed; exporting needs: pip install 'churn-serving[export]'"
+        ) from None
+    if trust_pickle:
+        print(f"note: {path} may run any code as it is read; you said that you trust it", file=sys.stderr)
+    _write(out, export(load_pipeline(path, trust_pickle=trust_pickle), ExportPlan(**plan)))
+
+
+def _write(out: Path, trained: Any) -> None:
     write_files(out, trained.files)
     model = load_model(out)
     if trained.unlabelled_rows:
@@ -43,7 +62,8 @@ def train_bundle(out: Path, *, algorithm: str, calibration: str | None, **plan: 
     for column in trained.ignored:
         print(f"not learnt from: {column.name} ({column.why})")
     manifest = trained.manifest
-    print(f"churn: {manifest.target} = {manifest.positive}, otherwise {manifest.classes[0]}")
+    others = [name for name in manifest.classes if name != manifest.positive]
+    print(f"churn: {manifest.target} = {manifest.positive}, otherwise {others[0]}")
     _print_metrics(manifest.metrics)
     print(f"bundle  {out}\ndigest  {model.digest}")
 
@@ -155,7 +175,12 @@ def compare_bundles(first: Path, second: Path, data: Path, *, resamples: int, se
 
 def _print_metrics(metrics: Metrics) -> None:
     since = f", from {metrics.holdout_from} on" if metrics.holdout_from else ""
-    print(f"trained on {metrics.train_rows:,} rows, measured on {metrics.holdout_rows:,} held back{since}:")
+    if metrics.train_rows:
+        print(
+            f"trained on {metrics.train_rows:,} rows, measured on {metrics.holdout_rows:,} held back{since}:"
+        )
+    else:
+        print(f"measured on {metrics.holdout_rows:,} rows:")
     print(f"  AUC                  {metrics.auc:.4f}")
     print(f"  average precision    {metrics.average_precision:.4f} (guessing: {metrics.churn_rate:.4f})")
     print(f"  Brier score          {metrics.brier:.4f}")

@@ -23,6 +23,7 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null"})
 UNSEEN = -1.0
 MAX_FAULTS = 20
 MAX_ID_LENGTH = 256
+MAX_ID = (1 << 63) - 1
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -110,7 +111,7 @@ class Encoder:
         value = record.get(self._id)
         if value is None or (value.__class__ is str and len(value) <= MAX_ID_LENGTH):
             return value
-        if value.__class__ is int and abs(value) < 1 << 63:
+        if value.__class__ is int and abs(value) <= MAX_ID:
             return value
         raise _InvalidValueError(f"expected text of at most {MAX_ID_LENGTH} characters or an integer")
 
@@ -184,6 +185,12 @@ def refusal(feature: Feature, value: Any) -> str:
 def shown(name: str) -> str:
     """A column's name, short enough for an error message: the caller chooses it."""
     return name if len(name) <= 64 else name[:63] + "…"
+
+
+def accepted_range(feature: Numeric) -> tuple[float, float]:
+    """The numbers that are scored: a float32 holds them as they are sent, and centred and scaled."""
+    low, high = (feature.centre + bound * feature.scale for bound in (-FLOAT32_MAX, FLOAT32_MAX))
+    return max(-FLOAT32_MAX, low), min(FLOAT32_MAX, high)
 
 
 def is_missing(text: str) -> bool:

@@ -72,6 +72,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     )
     # As much as nginx takes; Node takes half.
     max_head_bytes: Annotated[Count, _says("A larger request line and headers are answered 431.")] = 32 << 10
+    # Some 150 records' worth of text: one record of thousands of columns.
+    max_line_bytes: Annotated[Count, _says("A longer line of a stream is answered with an error.")] = 64 << 10
+    # Each keeps a megabyte or so.
+    max_streams: Annotated[Count, _says("Streams being answered at once; more get 503 and Retry-After.")] = 32
     # A tenth of a second's work on one core.
     max_concurrent: Annotated[
         Count, _says("Requests being answered at once; more get 503 and Retry-After. Probes always pass.")
@@ -122,6 +126,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     auth_leeway_seconds: Annotated[
         float, Meta(ge=0, le=300), _says("How far the issuer's clock may be from ours.")
     ] = 10.0
+    tls_certificate: Annotated[
+        Path | None,
+        _says("Speak TLS on the traffic port: certificate and chain, PEM, followed live."),
+    ] = None
+    tls_key: Annotated[Path | None, _says("With --tls-certificate: its key, PEM.")] = None
     # A line costs more than scoring one record does.
     access_log: Annotated[bool, _says("Log each request.")] = False
     log_level: Annotated[Level, _says("debug, info, warning or error.")] = "info"
@@ -163,6 +172,8 @@ def _check(settings: Settings) -> None:
             "--digest goes with --model; with --config the file gives each revision's digest"
         )
     _check_auth(settings)
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise ConfigInvalidError("tls_certificate and tls_key go together")
     if settings.deadline_seconds < settings.drain_seconds:
         raise ConfigInvalidError("deadline_seconds must not be below drain_seconds")
 

@@ -125,10 +125,7 @@ class Kubelet:
             container["state"] = {"waiting": waiting}
         status = {
             "phase": "Running",
-            # Long ago: what waits for pods that stay ready need not.
-            "conditions": [
-                {"type": "Ready", "status": str(ready), "lastTransitionTime": "2026-01-01T00:00:00Z"}
-            ],
+            "conditions": [{"type": "Ready", "status": str(ready)}],
             "containerStatuses": [container],
         }
         self._kubectl.run(

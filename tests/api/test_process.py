@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import re
 import signal
 import time
 from collections import Counter
@@ -164,6 +165,21 @@ def test_what_happened_while_it_was_away_is_made_good(
 
 def test_it_answers_its_probes(operator: Any) -> None:
     assert (operator.get("/livez"), operator.get("/readyz")) == (200, 200)
+
+
+def test_it_tells_how_fresh_each_watch_is_and_how_each_churnmodel_fares(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any
+) -> None:
+    namespace.apply(model())
+    kubelet.run_until_ready()
+    said = operator.metrics()
+    kinds = re.findall(
+        r'^churn_operator_watch_last_contact_timestamp_seconds{kind="(\w+)"}', said, re.MULTILINE
+    )
+    assert {"ChurnModel", "Deployment", "Pod", "Service"} <= set(kinds)
+    mine = f'churn_operator_churnmodel_state{{model="telco",model_namespace="{namespace.namespace}",state='
+    assert mine + '"Ready"} 1.0' in said.replace(", ", ",")
+    assert "churn_operator_caches_synced 1.0" in said
 
 
 def test_everything_it_asks_bears_its_name(operator: Any, cluster: Any) -> None:

@@ -261,8 +261,7 @@ class Trial:
         }  # fmt: skip
         status = {
             "phase": "Running",
-            # Long ago: what waits for pods that stay ready need not.
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": running["startedAt"]}],
+            "conditions": [{"type": "Ready", "status": "True"}],
             "containerStatuses": [container],
         }
         body = self._named(POD, name) | {"status": status}

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+import churn_operator.__main__  # noqa: F401  # with it every metric of the process is registered
 from churn_dev import packages, tools
 from churn_dev.generate import CHART, ROOT, SAMPLES
 from churn_dev.kubectl import Object

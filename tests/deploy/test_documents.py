@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def _commands(document: Path) -> list[list[str]]:
@@ -38,6 +39,11 @@ def test_the_offline_commands_run_as_they_stand(document: Path, tmp_path: Path) 
         words for words in _commands(document) if words[0].endswith("churn-serving") and words[1] != "serve"
     ]
     assert commands
+    for code in PYTHON.findall(document.read_text()):
+        subprocess.run(
+            [sys.executable, "-c", code.replace("/tmp/", f"{tmp_path}/")],  # noqa: S108 - of the document
+            cwd=ROOT, check=True, timeout=120,
+        )  # fmt: skip
     for program, *arguments in commands:
         here = [argument.replace("/tmp/", f"{tmp_path}/") for argument in arguments]  # noqa: S108 - of the document
         program_here = Path(sys.executable).with_name(Path(program).name)

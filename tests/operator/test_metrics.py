@@ -14,6 +14,7 @@ KNOWN = {  # after controller-runtime, client-go
     "workqueue_depth": ("gauge", {"name"}),
     "workqueue_adds_total": ("counter", {"name"}),
     "workqueue_retries_total": ("counter", {"name"}),
+    "workqueue_queue_duration_seconds": ("histogram", {"name"}),
     "workqueue_work_duration_seconds": ("histogram", {"name"}),
     "rest_client_requests_total": ("counter", {"code", "method"}),
 }
@@ -35,7 +36,9 @@ async def test_the_queue_counts_what_comes_in_and_how_long_it_takes():
     adds, passes = value("workqueue_adds_total"), value("workqueue_work_duration_seconds_count")
     queue.add("a")
     queue.add("a")  # waits already
+    waits = value("workqueue_queue_duration_seconds_count")
     key = await queue.get()
+    assert value("workqueue_queue_duration_seconds_count") == waits + 1
     assert value("workqueue_adds_total") == adds + 1
     assert value("workqueue_work_duration_seconds_count") == passes
     queue.done(key)

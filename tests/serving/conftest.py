@@ -4,12 +4,14 @@ import csv
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from churn_dev.stores import TokenHandler, https_store, write_certificate
 from churn_serving.bundle.write import write_files
 from churn_serving.features import Encoder
 from churn_serving.model import Model, load_model
@@ -87,6 +89,31 @@ def shop(shop_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     trained = train(shop_plan(shop_csv, algorithm=Algorithm.GRADIENT_BOOSTING))
     write_files(directory, trained.files)
     return directory
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and certificate of 127.0.0.1, its own authority."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    write_certificate(path, "127.0.0.1")
+    return path
+
+
+@pytest.fixture
+def web(tmp_path: Path, certificate: Path) -> Iterator[tuple[str, Path]]:
+    """An HTTPS server over a folder that holds the sample bundle as `telco`; see `fetching`."""
+    from .fetching import Misbehaving
+
+    root = tmp_path / "web"
+    for name in ("telco", "endless", "cut", "empty"):
+        shutil.copytree(SAMPLE, root / name)
+    with https_store(root, "127.0.0.1", certificate, Misbehaving) as url:
+        yield url, root
+
+
+@pytest.fixture
+def trusted(certificate: Path) -> dict[str, str]:
+    return {"SSL_CERT_FILE": str(certificate), "CHURN_FETCH_TOKEN": TokenHandler.token}
 
 
 def shop_plan(data: Path, **changes: object) -> TrainingPlan:

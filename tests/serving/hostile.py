@@ -15,6 +15,7 @@ GOLDEN = json.loads((SAMPLE / "golden.jsonl").read_text().splitlines()[0])
 RECORD = GOLDEN["record"] | {"customerID": "SECRET-1"}
 BODY = json.dumps({"records": [RECORD]}).encode()
 TENURE = f'"tenure": {RECORD["tenure"]}'.encode()
+V2 = "/v2/models/telco/infer"
 V1 = "/v1/models/telco:predict"
 ROUTES = {"/predict": b"records", V1: b"instances", "/v1/models/telco:explain": b"instances"}
 SECRETS = (b"SECRET", b"7590", RECORD["Contract"].encode())

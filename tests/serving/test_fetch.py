@@ -1,6 +1,5 @@
 """Bundles are fetched from a real S3 server and a real HTTPS server, and verified before they can be used."""
 
-import contextlib
 import shutil
 import socket
 from collections.abc import Iterator
@@ -8,69 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from churn_dev.stores import TokenHandler, https_store, s3_store, write_certificate
+from churn_dev.stores import TokenHandler, s3_store
 from churn_serving.bundle import sums
-from churn_serving.errors import ChurnServingError, FetchFailedError
+from churn_serving.errors import FetchFailedError
 from churn_serving.fetch import fetch_bundle, open_store
 from churn_serving.model import load_model
 
 from .asgi import run
 from .conftest import SAMPLE
+from .fetching import DIGEST, reason_of
 
-DIGEST = sums.digest_of((SAMPLE / sums.SUMS).read_bytes())
 TOKEN = TokenHandler.token
-
-
-def reason_of(uri: str, out: Path, environ: dict[str, str], digest: str = DIGEST, **options: int) -> str:
-    with pytest.raises(ChurnServingError) as refused:
-        fetch_bundle(uri, digest, out, environ=environ, **options)
-    assert not (out / sums.SUMS).exists()
-    return refused.value.reason
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate of 127.0.0.1, its own authority."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    write_certificate(path, "127.0.0.1")
-    return path
-
-
-class Handler(TokenHandler):
-    """Serves files to whoever has the token; some paths misbehave."""
-
-    def do_GET(self) -> None:  # noqa: N802 - the name is the library's
-        if self.path.startswith("/endless/") and self.path.endswith("model.json"):
-            self._begin(1000 << 20)
-            with contextlib.suppress(OSError):
-                for _ in range(1000):
-                    self.wfile.write(b"x" * (1 << 20))
-        elif self.path.startswith("/sign-in/"):
-            page = b"<!doctype html><title>Sign in</title>"
-            self._begin(len(page))
-            self.wfile.write(page)
-        else:
-            super().do_GET()
-
-    def _begin(self, length: int) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(length))
-        self.end_headers()
-
-
-@pytest.fixture
-def web(tmp_path: Path, certificate: Path) -> Iterator[tuple[str, Path]]:
-    """An HTTPS server over a folder that holds the sample bundle as `telco`."""
-    root = tmp_path / "web"
-    shutil.copytree(SAMPLE, root / "telco")
-    shutil.copytree(SAMPLE, root / "endless")
-    with https_store(root, "127.0.0.1", certificate, Handler) as url:
-        yield url, root
-
-
-@pytest.fixture
-def trusted(certificate: Path) -> dict[str, str]:
-    return {"SSL_CERT_FILE": str(certificate), "CHURN_FETCH_TOKEN": TOKEN}
 
 
 def test_a_bundle_is_fetched_over_https_with_a_private_authority(

@@ -15,6 +15,7 @@ from churn_serving.train.calibration import Calibration
 from churn_serving.train.classifiers import Algorithm
 from churn_serving.train.onnx_boosters import lightgbm_table, xgboost_table
 from churn_serving.train.onnx_graph import build_graph
+from churn_serving.train.onnx_trees import floor32
 from churn_serving.train.pipeline import Churned, Fitted, Recipe, fit, predict
 
 HIST = Algorithm.HIST_GRADIENT_BOOSTING
@@ -152,7 +153,7 @@ def test_a_lightgbm_model_of_another_kind_is_refused_by_name(settings: dict[str,
     matrix = customers(400, unseen=False, seed=1)
     classifier = LGBMClassifier(n_estimators=3, verbose=-1, **settings).fit(matrix, outcomes(matrix))
     with pytest.raises(DataError, match=named):
-        lightgbm_table(classifier)
+        lightgbm_table(classifier, floor32)
 
 
 def test_lightgbm_splits_by_category_and_by_missing_value_as_it_did_in_training():

@@ -12,6 +12,7 @@ from .hostile import (
     BODY,
     RECORD,
     TENURE,
+    V2,
     goes_on,
     hasty_server,
     is_refused,
@@ -125,6 +126,7 @@ TEXT = BODY.decode()
 )
 def test_f3_what_is_no_single_json_document_in_utf_8(port: int, body: bytes):
     refused_everywhere(port, body, 400, 422)
+    is_refused(ask(port, request(body.replace(b'"records"', b'"inputs"'), path=V2)), 400)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import config as kube_config
@@ -77,7 +79,18 @@ async def connection() -> Configuration:
     configuration.disable_strict_ssl_verification = True
     configuration.retries = False  # retries are the queue's; a write repeated unseen is a write not counted
     configuration.connection_pool_maxsize = CONNECTIONS
+    # Trusting the environment, aiohttp has a thread look for ~/.netrc, and one for proxies, at each request.
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = configuration.proxy or _proxy(configuration.host)
     return configuration
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for `url`."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _always() -> bool:

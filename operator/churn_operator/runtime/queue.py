@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from churn_operator.metrics import QUEUE_ADDS, QUEUE_DEPTH, QUEUE_RETRIES, WORK_SECONDS
+from churn_operator.metrics import QUEUE_ADDS, QUEUE_DEPTH, QUEUE_RETRIES, WAIT_SECONDS, WORK_SECONDS
 from churn_operator.runtime.schedule import Schedule
 
 K = TypeVar("K")
@@ -27,7 +27,7 @@ class WorkQueue(Generic[K]):
 
     def __init__(self) -> None:
         self._waiting: deque[K] = deque()
-        self._queued: set[K] = set()
+        self._queued: dict[K, float] = {}  # since when
         self._running: dict[K, _Run] = {}
         self._failures: dict[K, int] = {}
         self._schedule: Schedule[K] = Schedule(self.add)
@@ -39,7 +39,7 @@ class WorkQueue(Generic[K]):
         if run := self._running.get(key):
             run.again = True
         elif key not in self._queued:
-            self._queued.add(key)
+            self._queued[key] = asyncio.get_running_loop().time()
             self._waiting.append(key)
             self._ready.release()
             QUEUE_ADDS.labels(name=QUEUE).inc()
@@ -55,8 +55,9 @@ class WorkQueue(Generic[K]):
         if self._closed:
             await asyncio.Event().wait()
         key = self._waiting.popleft()
-        self._queued.discard(key)
-        self._running[key] = _Run(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        WAIT_SECONDS.labels(name=QUEUE).observe(now - self._queued.pop(key))
+        self._running[key] = _Run(now)
         QUEUE_DEPTH.labels(name=QUEUE).set(len(self._waiting))
         return key
 

@@ -12,10 +12,12 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from churn_serving.server import probes
+from churn_serving.server.accept import CSV, choose_form, wants_table
 from churn_serving.server.access.caller import ANYBODY, Caller
 from churn_serving.server.counting import count
 from churn_serving.server.failures import too_late, unexpected
 from churn_serving.server.http import (
+    JSON,
     ClientGoneError,
     Header,
     Pending,
@@ -34,8 +36,9 @@ from churn_serving.server.http import (
 from churn_serving.server.inflate import encoding_of, inflate
 from churn_serving.server.oip import http as oip
 from churn_serving.server.routes import Body, Route
-from churn_serving.server.scoring import EXPLAIN_V1, PREDICT, PREDICT_V1, Endpoint, Work
+from churn_serving.server.scoring import EXPLAIN_V1, PREDICT, PREDICT_CSV, PREDICT_V1, Endpoint, Work
 from churn_serving.server.state import Serving
+from churn_serving.server.streams.stream import Stream, is_stream
 
 
 class SendNow(Protocol):
@@ -47,7 +50,7 @@ class SendNow(Protocol):
 _FIXED: Mapping[str, Route] = {
     route.template: route
     for route in (
-        Route("/predict", hot=PREDICT),
+        Route("/predict", hot=PREDICT, table=PREDICT_CSV),
         *(Route(path, page=probes.live, open=True) for path in ("/livez", "/health")),
         *(Route(path, page=probes.ready, open=True) for path in ("/readyz", "/ready")),
     )
@@ -80,7 +83,7 @@ class TrafficApp:
         self.hot_paths = frozenset(path.encode() for path, route in self._routes.items() if route.hot)
         self._pages: Any = None
         self._pending = Pending(serving.settings.max_pending_bytes)
-        self._answering = 0
+        self._answering = self._streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
@@ -92,10 +95,13 @@ class TrafficApp:
             if not route.open:
                 caller = self._serving.gate.identify(scope["headers"])
                 caller.spend()
+            if route.table is not None and scope["method"] == "POST" and is_stream(scope["headers"]):
+                await self._stream(route, caller, started, Stream(self._serving, scope, receive, send))
+                return
             if route.hot is not None and scope["method"] == "POST":
                 check_json(scope["headers"])
                 body, received = await self._read(scope, receive)
-                reply = await self._answer(route.hot.answer(self._serving, body))
+                reply = await self._answer(_endpoint(route, scope["headers"]).answer(self._serving, body))
             elif route.post is not None and scope["method"] == "POST":
                 body, received = await self._read(scope, receive)
                 reply = await self._answer(route.post(self._serving, Body(body, scope["headers"])))
@@ -114,6 +120,25 @@ class TrafficApp:
         await send_reply(send, reply, close=self._serving.draining)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self._count(route, method, reply, caller, seconds=perf_counter() - started, received=received)
+
+    async def _stream(self, route: Route, caller: Caller, started: float, stream: Stream) -> None:
+        if self._streams >= self._serving.settings.max_streams:
+            raise overloaded("more streams than this server answers at once")
+        self._streams += 1
+        try:
+            await stream.answer()
+        finally:
+            self._streams -= 1
+        count(
+            self._serving,
+            route.template,
+            "POST",
+            HTTPStatus.OK,
+            caller,
+            seconds=perf_counter() - started,
+            received=stream.received,
+            sent=stream.sent,
+        )
 
     def answer_soon(self, path: str, headers: Sequence[Header], body: bytes, send: SendNow) -> bool:
         """Answer a POST without a task of its own: `send` is called when this tick's batch is scored.
@@ -141,7 +166,7 @@ class TrafficApp:
         return True
 
     def _read_now(self, hot: Endpoint, headers: Sequence[Header], body: bytes) -> tuple[Work, Caller] | None:
-        if len(body) > self._serving.settings.max_body_bytes:
+        if len(body) > self._serving.settings.max_body_bytes or wants_table(headers):
             return None
         try:
             caller = self._serving.gate.identify(headers)
@@ -219,6 +244,12 @@ class TrafficApp:
             received=received,
             sent=len(reply.body),
         )
+
+
+def _endpoint(route: Route, headers: Sequence[Header]) -> Any:
+    if route.table is not None and wants_table(headers) and choose_form(headers, (JSON, CSV)) == CSV:
+        return route.table
+    return route.hot
 
 
 def _find(path: str) -> Route:

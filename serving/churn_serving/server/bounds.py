@@ -74,7 +74,9 @@ def _count(body: bytes) -> int:
 
 
 def _children(each: Any) -> Any:
-    return each.values() if isinstance(each, dict) else each
+    if isinstance(each, dict):
+        return each.values()
+    return each if isinstance(each, list) else ()
 
 
 def _has_longer(value: Any, most: int) -> bool:

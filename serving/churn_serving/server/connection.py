@@ -232,10 +232,8 @@ class Connection(HttpToolsProtocol):
         head %= reply.content_type, len(reply.body)
         self.transport.write(STATUS_LINE[reply.status] + head + reply.body)
         self.lingers = True
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof():  # TLS cannot: its client learns from the header
             self.transport.write_eof()
-        else:
-            self.transport.close()
 
 
 class _Flow(FlowControl):

@@ -2,7 +2,7 @@
 
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from churn_serving.server.http import Header, RequestError
@@ -11,6 +11,7 @@ _KNOWN = frozenset({b"identity", b"gzip", b"x-gzip", b"deflate", b"zstd"})
 _GZIP, _ZLIB = 31, 15  # zlib's names for its two containers
 # The largest window that RFC 9659 has a recipient support; a frame may ask for 128 MiB and more.
 _ZSTD_WINDOW_LOG = 23
+_PIECE = 64 << 10
 
 
 def encoding_of(headers: Sequence[Header]) -> bytes:
@@ -46,6 +47,38 @@ def inflate(body: bytes, encoding: bytes, *, max_bytes: int) -> bytes:
     if not decompressor.eof or decompressor.unused_data:
         raise _refused(encoding)
     return unpacked
+
+
+class Inflater:
+    """The same for a body that comes in parts and has no end in sight."""
+
+    def __init__(self, encoding: bytes) -> None:
+        self._encoding = encoding
+        self._decompressor, self._refusal = _decompressor(encoding)
+
+    def feed(self, part: bytes) -> Iterator[bytes]:
+        """What the part unpacks to, in pieces of at most 64 KiB.
+
+        Raises:
+            RequestError: 400, it is not what the header says.
+        """
+        while True:
+            try:
+                piece = self._decompressor.decompress(part, _PIECE)
+            except (self._refusal, EOFError):
+                raise _refused(self._encoding) from None
+            if piece:
+                yield piece
+            part = getattr(self._decompressor, "unconsumed_tail", b"")
+            if self._decompressor.eof or (not part and len(piece) < _PIECE):
+                break
+        if self._decompressor.unused_data:
+            raise _refused(self._encoding)
+
+    def end(self) -> None:
+        """Raises: RequestError: 400, it is cut short."""
+        if not self._decompressor.eof:
+            raise _refused(self._encoding)
 
 
 def _decompressor(encoding: bytes) -> tuple[Any, type[Exception]]:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest, Numeric
+from churn_serving.features import MAX_ID, MAX_ID_LENGTH, accepted_range
 from churn_serving.reasons import typical_value
 from churn_serving.server.explaining import DEFAULT_REASONS
 from churn_serving.server.oip.openapi import INFER_REPLY, infer_example, infer_request
@@ -14,14 +15,20 @@ from churn_serving.server.scoring import ExplainReply, PredictReply, V1Reply
 from churn_serving.settings import Settings
 
 _Json = dict[str, Any]
+_NONE: Mapping[str, str] = {}
+_LEAVING = "The process is leaving."
 _REF = "#/components/schemas/{name}"
 _EXPLAIN: _Json = {
     "description": f"Give each customer's strongest reasons: true for {DEFAULT_REASONS}, or how many.",
     "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1, "maximum": MAX_REASONS}],
 }
+# What `features` reads as a missing value, spelled in any case.
+_NOT_MISSING = r"^(?!\s*([nN]/?[aA]|[nN][aA][nN]|[nN][uU][lL][lL])?\s*$)"
 _TOO_MUCH = {
     "408": "The body took too long to arrive.",
-    "413": "Too many bytes or records.",
+    "413": "Too many bytes, records or values.",
+    "503": "Overloaded or leaving: come again after Retry-After.",
+    "504": "There was no answer in time.",
 }
 _REFUSED = {
     "400": "The body is no JSON, or names a key twice.",
@@ -51,7 +58,7 @@ def build_openapi(name: str, manifest: Manifest, settings: Settings) -> _Json:
         "components": {
             "schemas": {
                 **replies,
-                "Record": _record(manifest),
+                "Record": _record(manifest, settings.max_text_length),
                 "PredictRequest": _request("records", settings.max_records),
                 "V1Request": _request("instances", settings.max_records),
                 "V2Request": infer_request(manifest, _EXPLAIN),
@@ -74,15 +81,18 @@ def example_record(manifest: Manifest) -> _Json:
     return ({manifest.id: "C-1"} if manifest.id else {}) | values
 
 
-def _record(manifest: Manifest) -> _Json:
-    properties = {feature.name: _property(feature) for feature in manifest.features}
+def _record(manifest: Manifest, max_text: int) -> _Json:
+    properties = {feature.name: _property(feature, max_text) for feature in manifest.features}
     if manifest.id:
         properties[manifest.id] = {
-            "type": ["string", "integer"],
+            "type": ["string", "integer", "null"],
             "description": "The customer's id; comes back.",
+            "maxLength": MAX_ID_LENGTH,
+            "minimum": -MAX_ID,
+            "maximum": MAX_ID,
         }
     for column in (*manifest.ignored, manifest.target):
-        properties[column] = {"description": "Accepted, not scored."}
+        properties[column] = {"description": "Accepted, not scored.", "maxLength": max_text}
     return {
         "type": "object",
         "properties": properties,
@@ -91,10 +101,12 @@ def _record(manifest: Manifest) -> _Json:
     }
 
 
-def _property(feature: Feature) -> _Json:
+def _property(feature: Feature, max_text: int) -> _Json:
+    bounds: _Json = {}
     match feature:
         case Numeric():
             kind = "number"
+            bounds["minimum"], bounds["maximum"] = accepted_range(feature)
             seen = f"In training {feature.minimum:g} to {feature.maximum:g}; beyond it is scored and counted."
             examples: list[Any] = [typical_value(feature)]
         case Boolean():
@@ -105,7 +117,11 @@ def _property(feature: Feature) -> _Json:
                 "The examples are the texts seen in training; another is scored as none of them.",
             )
             examples = feature.categories
-    return {"type": [kind, "null"] if feature.nullable else kind, "description": seen, "examples": examples}
+            bounds["maxLength"] = max_text
+            if not feature.nullable:
+                bounds["pattern"] = _NOT_MISSING
+    kinds = [kind, "null"] if feature.nullable else kind
+    return {"type": kinds, "description": seen, "examples": examples, **bounds}
 
 
 def _request(key: str, max_records: int) -> _Json:
@@ -148,7 +164,7 @@ def _paths(name: str) -> _Json:
         **_v2_paths(name),
         "/livez": {"get": _reading("live", "Whether the process works")},
         "/readyz": {
-            "get": _reading("ready", "Whether new traffic should come here", may_be_unavailable=True)
+            "get": _reading("ready", "Whether new traffic should come here", {"503": _LEAVING}, "Error")
         },
     }
 
@@ -183,17 +199,16 @@ def _v2_model(model: str, which: str) -> _Json:
         "V1Error",
         refused=_REFUSED_V2,
     )
+    missing = {"404": _REFUSED_V2["404"]} if which else {}
     return {
-        model: {"get": _reading(f"metadata{which}V2", "Versions, inputs and outputs")},
-        f"{model}/ready": {"get": _ready_v2(f"modelReady{which}V2")},
+        model: {"get": _reading(f"metadata{which}V2", "Versions, inputs and outputs", missing)},
+        f"{model}/ready": {"get": _ready_v2(f"modelReady{which}V2", missing)},
         f"{model}/infer": {"post": infer},
     }
 
 
-def _ready_v2(operation: str) -> _Json:
-    page = _reading(operation, "Whether new traffic should come here")
-    page["responses"]["400"] = {"description": "The process is leaving.", "content": _content("V1Error")}
-    return page
+def _ready_v2(operation: str, refused: Mapping[str, str] = _NONE) -> _Json:
+    return _reading(operation, "Whether new traffic should come here", {"400": _LEAVING, **refused})
 
 
 def _scoring(
@@ -213,18 +228,21 @@ def _scoring(
         "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {"description": "One prediction per record, in order.", "content": _content(reply)},
-            **{status: {"description": text, "content": _content(error)} for status, text in refused.items()},
+            **_errors(refused, error),
         },
     }
 
 
-def _reading(operation: str, summary: str, *, may_be_unavailable: bool = False) -> _Json:
-    responses: _Json = {
-        "200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
-    }
-    if may_be_unavailable:
-        responses["503"] = {"description": "The process is leaving.", "content": _content("Error")}
+def _reading(
+    operation: str, summary: str, refused: Mapping[str, str] = _NONE, error: str = "V1Error"
+) -> _Json:
+    found = {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
+    responses = {"200": found, **_errors(refused, error)}
     return {"operationId": operation, "summary": summary, "responses": responses}
+
+
+def _errors(refused: Mapping[str, str], error: str) -> _Json:
+    return {status: {"description": text, "content": _content(error)} for status, text in refused.items()}
 
 
 def _content(schema: str) -> _Json:

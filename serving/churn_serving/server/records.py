@@ -35,14 +35,7 @@ def decode_records(body: bytes, key: str, *, max_records: int) -> Asked:
     Raises:
         RequestError: 400 malformed, 422 not such an object, 413 too many.
     """
-    try:
-        decoded = _decode(body)
-    except msgspec.ValidationError:
-        raise RequestError(422, "number_out_of_range", "a number is too large for a 64-bit float") from None
-    except RecursionError:
-        raise nested_too_deeply() from None
-    except ValueError as error:
-        raise RequestError(400, "malformed_json", malformed(error)) from None
+    decoded = _decode_json(body)
     if not isinstance(decoded, dict) or key not in decoded or (len(decoded) > 1 and not _explains(decoded)):
         message = f'expected a JSON object: {{"{key}": [{{column: value, …}}, …]}}, with "explain" or without'
         raise RequestError(422, "invalid_request", message)
@@ -55,6 +48,28 @@ def decode_records(body: bytes, key: str, *, max_records: int) -> Asked:
     keys = sum(len(record) for record in records if isinstance(record, dict))
     refuse_duplicate_keys(body, len(decoded) + keys)
     return Asked(records, decoded.get("explain", False))
+
+
+def decode_record(text: bytes) -> Any:
+    """One record, alone.
+
+    Raises:
+        RequestError: 400 malformed, 422 a number that no float holds.
+    """
+    decoded = _decode_json(text)
+    refuse_duplicate_keys(text, len(decoded) if isinstance(decoded, dict) else 0)
+    return decoded
+
+
+def _decode_json(text: bytes) -> Any:
+    try:
+        return _decode(text)
+    except msgspec.ValidationError:
+        raise RequestError(422, "number_out_of_range", "a number is too large for a 64-bit float") from None
+    except RecursionError:
+        raise nested_too_deeply() from None
+    except ValueError as error:
+        raise RequestError(400, "malformed_json", malformed(error)) from None
 
 
 def _explains(decoded: dict[str, Any]) -> bool:

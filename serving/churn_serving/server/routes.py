@@ -26,6 +26,7 @@ class Route(NamedTuple):
     Attributes:
         template: The path as metrics name it.
         to_error: The shape of this route's errors.
+        table: `hot` for a client that wants CSV; such a route takes streams, too.
         open: Whoever asks is answered: load balancers have no key.
     """
 
@@ -34,6 +35,7 @@ class Route(NamedTuple):
     hot: Endpoint | None = None
     post: Post | None = None
     to_error: Callable[[RequestError], Reply] = error_reply
+    table: Endpoint | None = None
     open: bool = False
 
     @property

@@ -13,11 +13,10 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest, Numeric
-from churn_serving.features import FLOAT32_MAX, MAX_ID_LENGTH, UNSEEN, is_missing
+from churn_serving.features import MAX_ID, MAX_ID_LENGTH, UNSEEN, accepted_range, is_missing
 from churn_serving.server.records import MAX_REASONS
 
-_MAX_INT = (1 << 63) - 1
-_ID = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta(ge=-_MAX_INT, le=_MAX_INT)] | None
+_ID = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta(ge=-MAX_ID, le=MAX_ID)] | None
 
 _EXPLAIN = bool | Annotated[int, Meta(ge=1, le=MAX_REASONS)]
 
@@ -55,7 +54,7 @@ class RowDecoder:
         self._encoders = [_encoder(feature) for feature in features]
         self._pack = struct.Struct(f"={self._width}f").pack
         self._id = self._width if manifest.id else None
-        self._decode = _body_decoder(manifest, key, max_text)
+        self._decode, self._decode_record = _decoders(manifest, key, max_text)
 
     def decode(self, body: bytes, *, max_records: int) -> Rows | None:
         """The rows of a body, or None where only the long way can tell what it means."""
@@ -69,6 +68,13 @@ class RowDecoder:
             rows = self._rows(records, colons=body.count(b":") - 2)
             return rows and rows._replace(explain=decoded.explain)
         except (ValueError, OverflowError, RecursionError):  # a number beyond float32 overflows
+            return None
+
+    def decode_record(self, text: bytes) -> Rows | None:
+        """The row of one record that stands alone; None as `decode`."""
+        try:
+            return self._rows([self._decode_record(text)], colons=text.count(b":"))
+        except (ValueError, OverflowError, RecursionError):
             return None
 
     def _rows(self, records: Sequence[Struct], *, colons: int) -> Rows | None:
@@ -90,7 +96,11 @@ class RowDecoder:
         return Rows(packed[0] if len(packed) == 1 else b"".join(packed), ids)
 
 
-def _body_decoder(manifest: Manifest, key: str, max_text: int) -> Callable[[bytes], Any]:
+_Decode = Callable[[bytes], Any]
+
+
+def _decoders(manifest: Manifest, key: str, max_text: int) -> tuple[_Decode, _Decode]:
+    """Of a whole body, and of one record."""
     # Named by number: a column may be called anything, an attribute may not.
     fields: list[Any] = [(f"c{n}", _type(feature, max_text)) for n, feature in enumerate(manifest.features)]
     names = [feature.name for feature in manifest.features]
@@ -112,8 +122,8 @@ def _body_decoder(manifest: Manifest, key: str, max_text: int) -> Callable[[byte
             gc=False,
         )
     except (TypeError, ValueError):  # a column's name that a struct cannot carry, such as one with a quote
-        return _nothing
-    return msgspec.json.Decoder(whole).decode
+        return _nothing, _nothing
+    return msgspec.json.Decoder(whole).decode, msgspec.json.Decoder(record).decode
 
 
 def _nothing(_body: bytes) -> Any:
@@ -128,18 +138,13 @@ def _any(max_text: int) -> Any:
 def _type(feature: Feature, max_text: int) -> Any:
     match feature:
         case Numeric():
-            kind: Any = Annotated[float, Meta(ge=_bound(feature, -1), le=_bound(feature, 1))]
+            low, high = accepted_range(feature)
+            kind: Any = Annotated[float, Meta(ge=low, le=high)]
         case Boolean():
             kind = bool
         case Categorical():
             kind = Annotated[str, Meta(max_length=max_text)]
     return kind | None if feature.nullable else kind
-
-
-def _bound(feature: Numeric, sign: int) -> float:
-    """The largest number that a float32 holds as it was sent, and centred and scaled."""
-    bound = feature.centre + sign * FLOAT32_MAX * feature.scale
-    return max(-FLOAT32_MAX, min(FLOAT32_MAX, bound))
 
 
 def _encoder(feature: Feature) -> Callable[[Any], float]:

@@ -36,6 +36,7 @@ from churn_serving.server.mounted import Stamp, follow_mounted, stamp_of
 from churn_serving.server.probes import ProbeApp
 from churn_serving.server.short_way import ScoringConnection
 from churn_serving.server.state import Serving
+from churn_serving.server.tls import Certificate, TlsServer
 from churn_serving.settings import Settings
 from churn_serving.termination import write_termination_message
 
@@ -100,7 +101,7 @@ async def _run(
     serving: Serving, models: dict[str, Model], seen: Stamp | None, listeners: list[socket.socket]
 ) -> None:
     settings = serving.settings
-    traffic = build_server(TrafficApp(serving), serving, ScoringConnection)
+    traffic = build_server(TrafficApp(serving), serving, ScoringConnection, serving.certificate)
     probes = build_server(ProbeApp(serving), serving)
     rpcs = _open_grpc(serving)
     draining, closing = drain_on_signals(serving, traffic), asyncio.Event()
@@ -131,13 +132,19 @@ async def _run(
     log.info("stopped")
 
 
-def build_server(app: Any, serving: Serving, kind: type[Connection] = Connection) -> uvicorn.Server:
+def build_server(
+    app: Any,
+    serving: Serving,
+    kind: type[Connection] = Connection,
+    certificate: Certificate | None = None,
+) -> uvicorn.Server:
     """A uvicorn for one port; it neither listens nor takes signals.
 
     Args:
         app: The port's ASGI application.
         serving: What its connections look at.
         kind: Of connection.
+        certificate: To speak TLS with.
     """
     settings = serving.settings
     connection: Any = partial(kind, serving)
@@ -154,7 +161,9 @@ def build_server(app: Any, serving: Serving, kind: type[Connection] = Connection
         proxy_headers=False,
         timeout_graceful_shutdown=math.floor(settings.deadline_seconds - settings.drain_seconds),
     )
-    return uvicorn.Server(config)
+    if certificate is None:
+        return uvicorn.Server(config)
+    return TlsServer(config, certificate, settings.receive_seconds)
 
 
 def _open_grpc(serving: Serving) -> "GrpcPort | None":
@@ -182,6 +191,7 @@ def _log_ready(serving: Serving, listeners: list[socket.socket], grpc_port: int 
         versions=[route.model.manifest.version for route in serving.table.routes],
         digests=[route.model.digest for route in serving.table.routes],
         auth=serving.settings.auth,
+        tls=serving.certificate is not None,
         port=ports[0],
         metrics_port=ports[1],
         **({} if grpc_port is None else {"grpc_port": grpc_port}),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -13,8 +14,10 @@ from churn_serving.batcher import Batcher
 from churn_serving.features import MAX_FAULTS, EncodedRecords, Fault, InvalidRecordsError, to_matrix
 from churn_serving.reasons import Explanation, Ranked, Reason
 from churn_serving.routing import Route
+from churn_serving.server.accept import CSV
 from churn_serving.server.bounds import check_nesting, check_texts, check_values
-from churn_serving.server.http import Reply, RequestError, encode_json
+from churn_serving.server.csv_answers import COLUMNS, row_of, write_rows
+from churn_serving.server.http import Header, Reply, RequestError, encode_json
 from churn_serving.server.records import decode_records
 from churn_serving.server.state import Serving
 
@@ -90,11 +93,13 @@ class Endpoint(NamedTuple):
         key: What the body calls its list of records.
         to_body: The answer's body.
         explains: Whether reasons are given without being asked for.
+        write: The reply of it.
     """
 
     key: str
     to_body: Callable[[str, Route, list[Prediction], list[Explanation]], Struct]
     explains: bool = False
+    write: Callable[[Any], Reply] = lambda body: Reply(200, encode_json(body))
 
     def read_small(self, serving: Serving, body: bytes) -> Work | None:
         """A body in which nothing is wrong, or None where only `answer` can tell."""
@@ -164,8 +169,8 @@ class Endpoint(NamedTuple):
         scored: list[float],
         explain: Callable[[], list[Explanation]] = list,
     ) -> Reply:
-        predictions = _predictions(serving, asked.route, asked.ids, scored)
-        return Reply(200, encode_json(self.to_body(asked.name, asked.route, predictions, explain())))
+        predictions = predict(serving, asked.route, asked.ids, scored)
+        return self.write(self.to_body(asked.name, asked.route, predictions, explain()))
 
 
 def _predict_body(
@@ -191,12 +196,29 @@ def _explain_body(
     return ExplainReply(predictions, explanations)
 
 
+def _write_csv(body: PredictReply) -> Reply:
+    if any(each.reasons is not UNSET for each in body.predictions):
+        raise RequestError(406, "not_acceptable", "reasons are told in JSON: leave explain or text/csv out")
+    rows = [COLUMNS, *map(row_of, body.predictions)]
+    return Reply(200, write_rows(rows), CSV, origin(body.model, body.version, body.revision))
+
+
 PREDICT = Endpoint("records", _predict_body)
 """POST /predict."""
+PREDICT_CSV = PREDICT._replace(write=_write_csv)
+"""The same, told as CSV."""
 PREDICT_V1 = Endpoint("instances", _v1_body)
 """POST /v1/models/{model}:predict, KServe's V1: instances are records, predictions as in /predict."""
 EXPLAIN_V1 = Endpoint("instances", _explain_body, explains=True)
 """POST /v1/models/{model}:explain, KServe's V1."""
+
+
+def origin(model: str, version: str, revision: str | UnsetType) -> tuple[Header, ...]:
+    """Which model answered, as headers: where the body has no place for it."""
+    told = {b"model-name": model, b"model-version": version}
+    if revision is not UNSET:
+        told[b"model-revision"] = revision
+    return tuple((name, quote(text).encode()) for name, text in told.items())
 
 
 def _with_reasons(predictions: list[Prediction], explanations: list[Explanation]) -> list[Prediction]:
@@ -210,9 +232,14 @@ def _with_reasons(predictions: list[Prediction], explanations: list[Explanation]
     ]
 
 
-def _predictions(
+def predict(
     serving: Serving, route: Route, ids: Sequence[str | int | None], scored: Sequence[float]
 ) -> list[Prediction]:
+    """What is said of customers, and counted.
+
+    Raises:
+        RequestError: The model gives no probability for some of them.
+    """
     if not all(map(isfinite, scored)):
         raise unscorable(scored)
     threshold = route.threshold

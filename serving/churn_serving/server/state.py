@@ -16,6 +16,7 @@ from churn_serving.server.explaining import Explaining
 from churn_serving.server.metrics import Metrics, ModelMetrics
 from churn_serving.server.mounted import Mounted
 from churn_serving.server.rows import RowDecoder
+from churn_serving.server.tls import Certificate, open_certificate
 from churn_serving.settings import Settings
 from churn_serving.vectors import VectorEncoder
 
@@ -31,6 +32,7 @@ class Serving:
         failures: Revisions that did not load; the table has none of them.
         draining: Set by SIGTERM and never unset.
         gate: Who is let in; opened as the settings say.
+        certificate: Of the traffic port, if it speaks TLS.
         mounted: Files that are followed, serving.json aside.
         worker: One thread for what would hold up the event loop, and with it the probes.
     """
@@ -41,6 +43,7 @@ class Serving:
     draining: bool = False
     failures: tuple[Failure, ...] = ()
     gate: Gate = field(init=False)
+    certificate: Certificate | None = field(init=False)
     mounted: tuple[Mounted[Any], ...] = field(init=False)
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-requests"))
     _batchers: dict[str | None, tuple[Batcher, ModelMetrics]] = field(default_factory=dict)
@@ -53,7 +56,9 @@ class Serving:
     def __post_init__(self) -> None:
         """Raises: ConfigInvalidError: A mounted file is missing or not valid."""
         self.gate = Gate(self.settings)
-        self.mounted = self.metrics.mounted = self.gate.mounted
+        self.certificate = open_certificate(self.settings)
+        files = (*self.gate.mounted, self.certificate)
+        self.mounted = self.metrics.mounted = tuple(file for file in files if file is not None)
         self.metrics.failures = self.failures
         self.use(self.table)
 

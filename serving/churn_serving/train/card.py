@@ -21,7 +21,7 @@ def build_card(manifest: Manifest) -> str:
     return f"""# {manifest.name} {manifest.version}
 
 Estimates how probable it is that a customer churns: that `{manifest.target}` is `{manifest.positive}`.
-Algorithm: {manifest.algorithm}{_calibrated(manifest)}, seed {manifest.seed}. A customer counts as churning from a probability of {manifest.threshold}.
+Algorithm: {manifest.algorithm}{_calibrated(manifest)}{_seeded(manifest)}. A customer counts as churning from a probability of {manifest.threshold}.
 
 ## How good it is
 {_holdout(metrics)}
@@ -46,6 +46,10 @@ Training data: {manifest.data_digest}. {", ".join(f"{name} {version}" for name, 
 """
 
 
+def _seeded(manifest: Manifest) -> str:
+    return f", seed {manifest.seed}" if manifest.metrics.train_rows else ""
+
+
 def _calibrated(manifest: Manifest) -> str:
     return f", calibrated ({manifest.calibration})" if manifest.calibration else ""
 
@@ -54,6 +58,9 @@ def _holdout(metrics: Metrics) -> str:
     if metrics.holdout_from is not None:
         return f"""On {metrics.holdout_rows:,} customers from {metrics.holdout_from} on, {metrics.churn_rate:.1%} of them churners. The {metrics.train_rows:,} used to train
 are all earlier."""
+    if not metrics.train_rows:
+        return f"""On {metrics.holdout_rows:,} customers given to the export, {metrics.churn_rate:.1%} of them churners. What the pipeline was fitted
+on is not known here; the metrics flatter it where these customers were among them."""
     return f"""On {metrics.holdout_rows:,} customers held back from training, chosen so that the share of churners ({metrics.churn_rate:.1%}) is the same
 in both parts; {metrics.train_rows:,} were used to train."""
 

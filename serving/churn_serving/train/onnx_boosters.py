@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from churn_serving.errors import DataError
-from churn_serving.train.onnx_trees import TreeTable, add_choice, floor32
+from churn_serving.train.onnx_trees import Narrow, TreeTable, add_choice
 
 
 def xgboost_table(classifier: Any) -> TreeTable:
@@ -35,7 +35,7 @@ def xgboost_table(classifier: Any) -> TreeTable:
     return table
 
 
-def lightgbm_table(classifier: Any) -> TreeTable:
+def lightgbm_table(classifier: Any, narrow: Narrow) -> TreeTable:
     """Sums to (0, log odds).
 
     Raises:
@@ -48,7 +48,7 @@ def lightgbm_table(classifier: Any) -> TreeTable:
     slope = float(dict(setting.split(":") for setting in settings).get("sigmoid", 1))
     table = TreeTable((0.0, 0.0))
     for tree_id, tree in enumerate(dump["tree_info"]):
-        _add_lightgbm_tree(table, tree_id, tree["tree_structure"], slope)
+        _add_lightgbm_tree(table, tree_id, _numbered(tree["tree_structure"]), slope, narrow)
     return table
 
 
@@ -65,28 +65,31 @@ def _add_xgboost_tree(table: TreeTable, tree_id: int, tree: dict[str, Any]) -> N
             )  # fmt: skip
 
 
-def _add_lightgbm_tree(table: TreeTable, tree_id: int, root: dict[str, Any], slope: float) -> None:
+def _numbered(root: dict[str, Any]) -> list[dict[str, Any]]:
     nodes = [root]
     for number, node in enumerate(nodes):  # grows while it is walked: a node's number is its place
         node["number"] = number
         nodes += [node[child] for child in ("left_child", "right_child") if child in node]
+    return nodes
+
+
+def _add_lightgbm_tree(
+    table: TreeTable, tree_id: int, nodes: list[dict[str, Any]], slope: float, narrow: Narrow
+) -> None:
     spare = len(nodes)
     for number, node in enumerate(nodes):
         _refuse_unless("leaf_coeff" not in node, "LightGBM's linear trees")
         if "leaf_value" in node:
             table.leaf(tree_id, number, (1, node["leaf_value"] * slope))
             continue
-        column, left, right = (
-            node["split_feature"],
-            node["left_child"]["number"],
-            node["right_child"]["number"],
-        )
+        column, threshold = node["split_feature"], node["threshold"]
+        left, right = node["left_child"]["number"], node["right_child"]["number"]
         if node["decision_type"] == "==":
-            named = [float(code) for code in node["threshold"].split("||")]
+            named = [float(code) for code in threshold.split("||")]
             spare = add_choice(table, tree_id, number, column, named, target=left, rest=right, spare=spare)
             continue
         table.branch(
-            tree_id, number, "BRANCH_LEQ", column, floor32(node["threshold"]),
+            tree_id, number, "BRANCH_LEQ", column, narrow(threshold),
             true=left, false=right, missing_true=_missing_goes_left(node),
         )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Fitted trees as the attributes of ONNX's TreeEnsembleRegressor, exact in which branch each value takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.ensemble import (
@@ -22,6 +22,9 @@ _NODE_FIELDS = (
     "missing_value_tracks_true",
 )
 _LEAF_FIELDS = ("treeids", "nodeids", "ids", "weights")
+
+Narrow: TypeAlias = Callable[[float], float]
+"""From a threshold for float64 to one for float32."""
 
 
 @dataclass
@@ -74,7 +77,7 @@ def forest_table(classifier: RandomForestClassifier) -> TreeTable:
     return table
 
 
-def hist_table(classifier: HistGradientBoostingClassifier) -> TreeTable:
+def hist_table(classifier: HistGradientBoostingClassifier, narrow: Narrow) -> TreeTable:
     """Sums to (0, log odds). Splits on the coded matrix itself, missing values and categories included."""
     table = TreeTable((0.0, float(classifier._baseline_prediction[0, 0])))  # noqa: SLF001 - nowhere else
     columns, codes = _columns_of(classifier)
@@ -99,7 +102,7 @@ def hist_table(classifier: HistGradientBoostingClassifier) -> TreeTable:
                     table, tree_id, index, column, named, target=target, rest=rest, spare=spare
                 )
             else:
-                threshold = floor32(node["num_threshold"])
+                threshold = narrow(node["num_threshold"])
                 table.branch(
                     tree_id, index, "BRANCH_LEQ", column, threshold,
                     true=left, false=right, missing_true=missing_left,
@@ -144,6 +147,12 @@ def _add_tree(
             table.branch(
                 tree_id, node, "BRANCH_LEQ", int(tree.feature[node]), threshold, true=left, false=right
             )
+
+
+def nearest32(threshold: float) -> float:
+    """The nearest float32: right where x was float64 in training and is rounded the same way when serving."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(threshold))
 
 
 def floor32(threshold: float) -> float:

@@ -1,28 +1,18 @@
 """From a file of customers to the files of a bundle: read, decide, fit, measure, build."""
 
-import os
-import platform
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import onnx
-import sklearn
-from msgspec import UNSET, UnsetType
 
-from churn_serving import __version__
-from churn_serving.bundle.schema import MIN_GOLDEN_ROWS, Feature, GoldenRow, Manifest, Metrics
-from churn_serving.bundle.write import build_files
+from churn_serving.bundle.schema import MIN_GOLDEN_ROWS, Feature, Manifest, Metrics
 from churn_serving.errors import DataError
-from churn_serving.features import Matrix, encode_column, parse_cell
+from churn_serving.train.assemble import Trained, assemble, created, encode_table, libraries
 from churn_serving.train.calibration import Calibration, Floats
-from churn_serving.train.card import build_card
 from churn_serving.train.classifiers import Algorithm, import_library
-from churn_serving.train.columns import Columns, Ignored, decide_columns
-from churn_serving.train.evaluate import build_reference, measure, spread
+from churn_serving.train.columns import Columns, decide_columns
+from churn_serving.train.evaluate import measure, spread
 from churn_serving.train.onnx_graph import build_graph
 from churn_serving.train.pipeline import Fitted, Recipe, fit, predict
 from churn_serving.train.split import Indices, Split, folds, split_at_random, split_by_time
@@ -61,16 +51,6 @@ class TrainingPlan:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A bundle's files by name and what to tell about them."""
-
-    files: dict[str, bytes]
-    manifest: Manifest
-    ignored: Sequence[Ignored]
-    unlabelled_rows: int
-
-
 def train(plan: TrainingPlan) -> Trained:
     """Train a model.
 
@@ -88,16 +68,13 @@ def train(plan: TrainingPlan) -> Trained:
     columns = _decide_columns(plan, table)
     outcome = _learn(plan, table, columns.features, labels)
     manifest = _describe(plan, table, labels, columns, outcome)
-    files = build_files(
-        model=build_graph(outcome.fitted),
-        manifest=manifest,
-        golden=_golden(table, columns.features, outcome.probability),
-        reference=build_reference(
-            columns.features,
-            _take(table, outcome.split.fit_rows),
-            outcome.probability[outcome.split.test_rows],
-        ),
-        card=build_card(manifest),
+    files = assemble(
+        manifest,
+        build_graph(outcome.fitted),
+        table,
+        outcome.probability,
+        reference_rows=outcome.split.fit_rows,
+        holdout_rows=outcome.split.test_rows,
     )
     return Trained(files, manifest, columns.ignored, whole.rows - table.rows)
 
@@ -126,7 +103,7 @@ def _decide_columns(plan: TrainingPlan, table: Table) -> Columns:
 
 
 def _learn(plan: TrainingPlan, table: Table, features: Sequence[Feature], labels: Labels) -> _Outcome:
-    matrix, churned = _encode(table, features), labels.churned
+    matrix, churned = encode_table(table, features), labels.churned
     recipe = Recipe(plan.algorithm, features, plan.seed, plan.calibration)
 
     def fit_on(rows: Indices) -> Fitted:
@@ -163,7 +140,7 @@ def _describe(
         format_version=1,
         name=plan.name,
         version=plan.version,
-        created=_created(),
+        created=created(),
         algorithm=plan.algorithm.value,
         calibration=None if plan.calibration is None else plan.calibration.value,
         id=plan.id_column,
@@ -175,9 +152,15 @@ def _describe(
         threshold=plan.threshold,
         seed=plan.seed,
         metrics=outcome.metrics,
-        libraries=_libraries(plan.algorithm),
+        libraries=libraries(**_library(plan.algorithm)),
         data_digest=table.digest,
     )
+
+
+def _library(algorithm: Algorithm) -> dict[str, str]:
+    if algorithm.library is None:
+        return {}
+    return {algorithm.library: str(import_library(algorithm).__version__)}
 
 
 def _check_names(table: Table, plan: TrainingPlan) -> None:
@@ -196,49 +179,3 @@ def _check_names(table: Table, plan: TrainingPlan) -> None:
 def _check_free(name: str, option: str, taken: Collection[str | None]) -> None:
     if name in taken:
         raise DataError(f"{option} names {name!r}, which is the target or the id")
-
-
-def _encode(table: Table, features: Sequence[Feature]) -> Matrix:
-    columns = [encode_column(feature, table.columns[feature.name]) for feature in features]
-    return np.column_stack(columns).astype(np.float32)
-
-
-def _take(table: Table, rows: Indices) -> dict[str, list[str]]:
-    return {name: [cells[row] for row in rows] for name, cells in table.columns.items()}
-
-
-def _golden(table: Table, features: Sequence[Feature], probability: Floats) -> list[GoldenRow]:
-    """Rows from the lowest probability to the highest in even steps. Without the id: the bundle travels."""
-    ranked = np.argsort(probability, kind="stable")
-    picked = ranked[np.linspace(0, len(ranked) - 1, _GOLDEN_ROWS).round().astype(int)]
-    return [
-        GoldenRow(
-            record={
-                feature.name: parse_cell(feature, table.columns[feature.name][row]) for feature in features
-            },
-            probability=float(probability[row]),
-        )
-        for row in picked
-    ]
-
-
-def _created() -> str | UnsetType:
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if epoch is None:
-        return UNSET
-    if not epoch.isdigit():
-        raise DataError(f"SOURCE_DATE_EPOCH must be seconds since 1970, not {epoch!r}")
-    return datetime.fromtimestamp(int(epoch), UTC).isoformat().replace("+00:00", "Z")
-
-
-def _libraries(algorithm: Algorithm) -> dict[str, str]:
-    versions = {
-        "churn-serving": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "onnx": onnx.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
-    if algorithm.library is not None:
-        versions[algorithm.library] = import_library(algorithm).__version__
-    return versions

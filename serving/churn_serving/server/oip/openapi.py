@@ -17,6 +17,9 @@ _SHAPE: _Json = {
 }
 
 
+_PARAMETERS: _Json = {"type": ["object", "null"]}
+
+
 def infer_request(manifest: Manifest, explain: _Json) -> _Json:
     """The schema of a request; `explain` is that of the parameter."""
     names = [feature.name for feature in manifest.features]
@@ -29,21 +32,21 @@ def infer_request(manifest: Manifest, explain: _Json) -> _Json:
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string", "description": "Comes back."},
+            "id": {"type": ["string", "null"], "description": "Comes back."},
             "inputs": {
                 "type": "array",
                 "minItems": 1,
                 "items": {"anyOf": [*columns, accepted, matrix]},
             },
             "outputs": {
-                "type": "array",
+                "type": ["array", "null"],
                 "items": {
                     "type": "object",
                     "required": ["name"],
-                    "properties": {"name": {"enum": list(DATATYPES)}},
+                    "properties": {"name": {"enum": list(DATATYPES)}, "parameters": _PARAMETERS},
                 },
             },
-            "parameters": {"type": "object", "properties": {"explain": explain}},
+            "parameters": {**_PARAMETERS, "properties": {"explain": explain}},
         },
     }
 
