@@ -63,7 +63,7 @@ def _serves(rollout: Rollout, was_ready: bool) -> Verdict | None:
     if was_ready and rollout.undisturbed and rollout.serving:
         enough = rollout.serving + len(rollout.starting) + rollout.unborn >= needed
     else:
-        enough = rollout.complete and rollout.available >= needed
+        enough = rollout.complete and rollout.serving >= needed
     return Verdict("True", Reason.READY, f"Revision {rollout.plan.revision.hash} serves") if enough else None
 
 

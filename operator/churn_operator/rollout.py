@@ -83,25 +83,32 @@ class Rollout:
 
     @property
     def timed_out(self) -> bool:
-        """Whether the Deployment's controller gave this revision up."""
+        """Whether this revision had its time and came to nothing."""
         return self.times_out_in is not None and self.times_out_in <= 0
 
     @property
     def times_out_in(self) -> float | None:
-        """Seconds until what the Deployment's controller says counts; None where it has given nothing up.
+        """Seconds until this revision had its time; None where nothing speaks against it.
 
-        It may still speak of the revision before: its word is not reset where the replicas' set exists
-        already. So it counts once a pod of this revision has had the whole time.
+        The Deployment's controller may still speak of the revision before: its word is not reset where the
+        replicas' set exists already. So it counts once a pod of this revision has had the whole time.
         """
-        if self.deployment_condition("Progressing").get("reason") != "ProgressDeadlineExceeded":
-            return None
-        if not (self.current and self.template_wanted):
+        if not (self.current and self.template_wanted and (self._given_up or self._comes_to_nothing)):
             return None
         if not self.pods:
             return 0
         oldest = min(datetime.fromisoformat(pod.created) for pod in self.pods)
         deadline = int(self.deployment["spec"].get("progressDeadlineSeconds", 0))
         return deadline - (self.now - oldest).total_seconds()
+
+    @property
+    def _given_up(self) -> bool:
+        return bool(self.deployment_condition("Progressing").get("reason") == "ProgressDeadlineExceeded")
+
+    @property
+    def _comes_to_nothing(self) -> bool:
+        """Whether it only fails. The Deployment's controller takes each moment of readiness for progress."""
+        return not self._updated and self.failure is not None and not self.loaded
 
     @property
     def unborn(self) -> int:

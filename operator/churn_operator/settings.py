@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """How long a stopping replica goes on before it is told: longer than endpoints take to spread."""
     grace_period_seconds: Annotated[int, Field(ge=10, le=600)] = 30
     """Seconds from the start of a stop to the kill; holds pre_stop_seconds and the server's draining."""
+    min_ready_seconds: Annotated[int, Field(ge=0, le=300)] = 3
+    """How long a new replica has to stay ready before it replaces one that serves."""
     progress_deadline_seconds: Annotated[int, Field(ge=10)] = 600
     """Seconds without progress after which a rollout counts as stalled."""
     revision_history_limit: Annotated[int, Field(ge=1, le=100)] = 10

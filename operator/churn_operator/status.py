@@ -80,7 +80,8 @@ def _is_stalled(ready: Verdict, rollout: Rollout | None, trouble: Trouble | None
 
 
 def _available(observed: Observed, rollout: Rollout | None) -> Verdict:
-    if int(((observed.deployment or {}).get("status") or {}).get("availableReplicas", 0)):
+    status = (observed.deployment or {}).get("status") or {}
+    if status.get("availableReplicas", 0) or any(pod.ready and not pod.deleting for pod in observed.pods):
         return Verdict("True", Reason.SERVING, "At least one replica answers")
     idle = judge_idle(rollout, False) if rollout else None
     return idle or Verdict("False", Reason.NO_REPLICA, "No replica answers")

@@ -125,7 +125,10 @@ class Kubelet:
             container["state"] = {"waiting": waiting}
         status = {
             "phase": "Running",
-            "conditions": [{"type": "Ready", "status": str(ready)}],
+            # Long ago: what waits for pods that stay ready need not.
+            "conditions": [
+                {"type": "Ready", "status": str(ready), "lastTransitionTime": "2026-01-01T00:00:00Z"}
+            ],
             "containerStatuses": [container],
         }
         self._kubectl.run(

@@ -261,7 +261,8 @@ class Trial:
         }  # fmt: skip
         status = {
             "phase": "Running",
-            "conditions": [{"type": "Ready", "status": "True"}],
+            # Long ago: what waits for pods that stay ready need not.
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": running["startedAt"]}],
             "containerStatuses": [container],
         }
         body = self._named(POD, name) | {"status": status}

@@ -10,7 +10,7 @@ from churn_operator.kinds import DEPLOYMENT, DISRUPTION_BUDGET, NETWORK_POLICY, 
 def test_what_the_server_fills_in_is_no_difference(world: Any):
     wanted = world.desired.children[DEPLOYMENT]
     kept = copy.deepcopy(wanted)
-    kept["spec"]["minReadySeconds"] = 0
+    kept["spec"]["paused"] = False
     kept["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"
     kept["spec"]["template"]["spec"]["containers"][0]["terminationMessagePath"] = "/dev/termination-log"
     assert covers(kept, wanted)

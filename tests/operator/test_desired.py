@@ -46,6 +46,13 @@ def test_what_is_applied_is_what_is_wanted_next_time(world: Any):
     assert again == world.applied().applied().desired.children
 
 
+@pytest.mark.parametrize(("deadline", "patience"), [(None, 3), (600, 3), (3, 2), (1, None)])
+def test_a_replica_proves_itself_within_the_deadline(world: Any, deadline: Any, patience: Any):
+    """The API server refuses a Deployment that waits as long as its deadline."""
+    spec = world.asking(progressDeadlineSeconds=deadline).desired.children[DEPLOYMENT]["spec"]
+    assert spec.get("minReadySeconds") == patience
+
+
 def test_children_by_what_is_asked_for(world: Any):
     always = {CONFIG_MAP, CONTROLLER_REVISION, NETWORK_POLICY, SERVICE, DEPLOYMENT}
     assert world.desired.children.keys() == always | {DISRUPTION_BUDGET}

@@ -88,8 +88,30 @@ class TestGivingUp:
         assert told.status["servedRevision"] == good.plan.revision.hash
 
     def test_waits_for_the_deadline(self, good: Any):
-        late = rolling_to(good, serving=BAD).with_pod(failure=Failure("OOMKilled", "x"), age_seconds=700)
-        assert late.plan.in_place_of is None
+        young = rolling_to(good, serving=BAD).with_pod(failure=Failure("OOMKilled", "x"), age_seconds=500)
+        assert young.deployment_says(**ROLLING).plan.in_place_of is None
+        assert young.deployment_says(**ROLLING).report().recheck_after == pytest.approx(101)
+
+    def test_is_not_put_off_by_replicas_that_look_ready_before_they_fail(self, good: Any):
+        """To the Deployment's controller each moment of readiness is progress."""
+        bad = rolling_to(good, serving=BAD)
+        flapping = bad.with_pod(failure=Failure("OOMKilled", "x"), age_seconds=700).deployment_says(**ROLLING)
+        assert revision_in(flapping) == good.plan.revision.hash
+        looks_ready = bad.with_pod(ready=True, age_seconds=700).deployment_says(**ROLLING)
+        assert looks_ready.plan.in_place_of is None
+
+    def test_spares_a_rollout_in_which_one_replica_of_several_fails(self, good: Any):
+        large = rolling_to(good, serving=BAD).with_pod(ready=True, age_seconds=900)
+        large = large.with_pod(failure=Failure("OOMKilled", "x"), age_seconds=700)
+        assert (
+            large.deployment_says(replicas=4, updatedReplicas=2, availableReplicas=3).plan.in_place_of is None
+        )
+
+    def test_spares_what_was_rolled_out_and_fails_later(self, world: Any):
+        failing_now = world.applied().with_pod(failure=Failure("OOMKilled", "x"), age_seconds=9000)
+        failing_now = failing_now.with_pod(ready=True, revision="0123456789", age_seconds=9000)
+        rolled_out = failing_now.deployment_says(replicas=1, updatedReplicas=1)
+        assert rolled_out.plan.in_place_of is None
 
     def test_waits_where_the_deadline_was_that_of_the_revision_before(self, good: Any):
         young = failing(good, serving=BAD, age_seconds=20)

@@ -11,14 +11,18 @@ from churn_operator.settings import Settings
 
 def build_deployment(plan: Plan, observed: Observed, settings: Settings) -> dict[str, Any]:
     """The Deployment; without `replicas` where the autoscaler owns them."""
+    deadline = plan.spec.progress_deadline_seconds or settings.progress_deadline_seconds
     spec: dict[str, Any] = {
         "selector": {"matchLabels": selector(observed.name)},
         "template": build_pod_template(plan, observed, settings),
         # A replica goes only after its successor is available: no rollout lowers what serves.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-        "progressDeadlineSeconds": plan.spec.progress_deadline_seconds or settings.progress_deadline_seconds,
+        "progressDeadlineSeconds": deadline,
         "revisionHistoryLimit": 2,  # history is kept in ControllerRevisions
     }
+    if patience := min(settings.min_ready_seconds, deadline - 1):  # the API server drops a 0
+        # One that only looks ready before it fails replaces none that serves.
+        spec["minReadySeconds"] = patience
     if plan.replicas is not None:
         spec["replicas"] = plan.replicas
     return build_child(DEPLOYMENT, observed, spec=spec)
