@@ -15,8 +15,10 @@ NEW = "New"
 """No status yet."""
 IDLE = "Idle"
 """Asked to run no replica."""
+ROLLED_BACK = str(Reason.ROLLED_BACK)
+"""Stalled, with the revision before in the place of what the spec asks for."""
 _TELLING = (ConditionType.PAUSED, ConditionType.STALLED, ConditionType.READY, ConditionType.RECONCILING)
-STATES = (NEW, IDLE, *map(str, _TELLING))
+STATES = (NEW, IDLE, ROLLED_BACK, *map(str, _TELLING))
 
 
 def state_of(model: dict[str, Any]) -> str:
@@ -24,7 +26,7 @@ def state_of(model: dict[str, Any]) -> str:
     conditions = {each["type"]: each for each in model["status"].get("conditions", ())}
     for kind in _TELLING:
         if conditions.get(kind, {}).get("status") == "True":
-            return str(kind)
+            return ROLLED_BACK if conditions[kind]["reason"] == Reason.ROLLED_BACK else str(kind)
     idle = conditions.get(ConditionType.READY, {}).get("reason") in {Reason.SUSPENDED, Reason.SCALED_TO_ZERO}
     return IDLE if idle else NEW
 

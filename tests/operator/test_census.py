@@ -22,6 +22,7 @@ STALLED = {"Ready": ("False", "InvalidSpec"), "Stalled": ("True", "InvalidSpec")
         ({}, "New"),
         (READY, "Ready"),
         (STALLED, "Stalled"),
+        ({"Ready": ("False", "RolledBack"), "Stalled": ("True", "RolledBack")}, "RolledBack"),
         ({"Ready": ("False", "RollingOut"), "Reconciling": ("True", "RollingOut")}, "Reconciling"),
         ({"Ready": ("False", "Suspended")}, "Idle"),
         ({"Ready": ("False", "ScaledToZero")}, "Idle"),
