@@ -16,6 +16,9 @@ PREFIX = "CHURN_"
 # In a namespace with a Service called "churn" Kubernetes sets CHURN_PORT=tcp://10.0.0.1:80 in every pod.
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
 
+_ORIGIN = re.compile(r"\*|https?://[^/\s*]+")
+_HOST = re.compile(r"(\*\.)?[\w.-]+|\[[0-9a-fA-F:.]+\]", re.ASCII)
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Count = Annotated[int, Meta(ge=1)]
@@ -131,6 +134,12 @@ class Settings(Struct, frozen=True, kw_only=True):
         _says("Speak TLS on the traffic port: certificate and chain, PEM, followed live."),
     ] = None
     tls_key: Annotated[Path | None, _says("With --tls-certificate: its key, PEM.")] = None
+    allowed_hosts: Annotated[
+        str, _says("Names that requests may come to, by commas, such as a.example,*.b.example; empty: any.")
+    ] = ""
+    cors_origins: Annotated[
+        str, _says("Origins whose pages may read answers, by commas, such as https://a.example; * is any.")
+    ] = ""
     # A line costs more than scoring one record does.
     access_log: Annotated[bool, _says("Log each request.")] = False
     log_level: Annotated[Level, _says("debug, info, warning or error.")] = "info"
@@ -172,6 +181,7 @@ def _check(settings: Settings) -> None:
             "--digest goes with --model; with --config the file gives each revision's digest"
         )
     _check_auth(settings)
+    _check_names(settings)
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise ConfigInvalidError("tls_certificate and tls_key go together")
     if settings.deadline_seconds < settings.drain_seconds:
@@ -183,6 +193,20 @@ _AUTH_NEEDS = {
     "keys": ("auth_keys",),
     "jwt": ("auth_jwks", "auth_issuer", "auth_audience"),
 }
+
+
+def listed(text: str) -> list[str]:
+    """What a setting lists by commas."""
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def _check_names(settings: Settings) -> None:
+    if any(not _ORIGIN.fullmatch(origin) for origin in listed(settings.cors_origins)):
+        raise ConfigInvalidError("cors_origins: an origin is * or like https://a.example, without a path")
+    if any(not _HOST.fullmatch(host) for host in listed(settings.allowed_hosts)):
+        raise ConfigInvalidError("allowed_hosts: a host is like a.example or *.a.example, without a port")
+    if settings.tls_certificate is not None and settings.grpc_port is not None:
+        raise ConfigInvalidError("grpc_port speaks no TLS: it would carry in the clear what TLS is to hide")
 
 
 def _check_auth(settings: Settings) -> None:

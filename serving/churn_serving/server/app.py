@@ -91,10 +91,14 @@ class TrafficApp:
         route = self._routes.get(path) or _find(path)
         received = 0
         caller = ANYBODY
+        gate = self._serving.gate
+        if preflight := gate.pages.preflight(scope["method"], scope["headers"]):
+            await send_reply(send, preflight, close=self._serving.draining)
+            self._count(_OTHER, "OPTIONS", preflight, caller, seconds=0.0, received=0)
+            return
         try:
-            if not route.open:
-                caller = self._serving.gate.identify(scope["headers"])
-                caller.spend()
+            caller = ANYBODY if route.open else gate.admit(scope["headers"])
+            caller.spend()
             if route.table is not None and scope["method"] == "POST" and is_stream(scope["headers"]):
                 await self._stream(route, caller, started, Stream(self._serving, scope, receive, send))
                 return
@@ -116,6 +120,7 @@ class TrafficApp:
             reply = route.to_error(too_late(self._serving))
         except Exception as error:  # noqa: BLE001 (the last resort: whatever it is, the client gets our shape)
             reply = self._refuse(route, error)
+        reply = gate.pages.tell(reply, scope["headers"])
         # In a drain the client is told not to come back on this connection: it goes to another pod.
         await send_reply(send, reply, close=self._serving.draining)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
@@ -157,7 +162,7 @@ class TrafficApp:
 
         def tell(scored: list[Any] | Exception) -> None:
             self._answering -= 1
-            reply = self._reply(route, work, scored)
+            reply = self._serving.gate.pages.tell(self._reply(route, work, scored), headers)
             send(reply, close=self._serving.draining)
             self._count(route, "POST", reply, caller, seconds=perf_counter() - started, received=len(body))
 
@@ -169,7 +174,7 @@ class TrafficApp:
         if len(body) > self._serving.settings.max_body_bytes or wants_table(headers):
             return None
         try:
-            caller = self._serving.gate.identify(headers)
+            caller = self._serving.gate.admit(headers)
             check_json(headers)
             work = None if encoding_of(headers) else hot.read_small(self._serving, body)
             if work is None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from churn_serving.errors import ConfigInvalidError
 from churn_serving.server.access.caller import ANYBODY, Caller
+from churn_serving.server.access.pages import Pages
 from churn_serving.server.http import Header
 from churn_serving.server.mounted import Mounted
 from churn_serving.settings import Settings
@@ -23,13 +24,24 @@ class Gate:
     """Lets callers in.
 
     Attributes:
+        pages: What browsers are told.
         mounted: The files that say who they are, to be followed.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Raises: ConfigInvalidError: Such a file is missing or not valid."""
+        self.pages = Pages(settings)
         self._credentials = _open_credentials(settings)
         self.mounted = () if self._credentials is None else (self._credentials,)
+
+    def admit(self, headers: Sequence[Header]) -> Caller:
+        """Who asks over HTTP, by a name of ours.
+
+        Raises:
+            RequestError: 421, 401 or 403.
+        """
+        self.pages.check_host(headers)
+        return self.identify(headers)
 
     def identify(self, headers: Sequence[Header]) -> Caller:
         """Who asks.

@@ -132,7 +132,8 @@ class Stream:
         if self.started:
             return
         self.started = True
-        headers: list[Header] = [(b"content-type", self._form.content_type), *self._origin()]
+        granted = self._serving.gate.pages.grant(self._scope["headers"])
+        headers: list[Header] = [(b"content-type", self._form.content_type), *self._origin(), *granted]
         if self._serving.draining:
             headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
