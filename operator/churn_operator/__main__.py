@@ -17,7 +17,7 @@ from churn_operator.apply import Writer
 from churn_operator.audit import Audit
 from churn_operator.caches import Caches, Key
 from churn_operator.census import CENSUS
-from churn_operator.errors import ApiError, NotLeadingError, TooManyRequestsError
+from churn_operator.errors import ApiError, NotLeadingError
 from churn_operator.events import EventPoster
 from churn_operator.logs import set_up_logs
 from churn_operator.metrics import CACHES_SYNCED, RECONCILE_ERRORS, RECONCILE_SECONDS, RECONCILES
@@ -132,8 +132,7 @@ async def _work(queue: WorkQueue[Key], reconciler: Reconciler, caches: Caches) -
             queue.done(key)  # all are looked at again when the turn comes
             continue
         except ApiError as error:
-            at_least = error.retry_after if isinstance(error, TooManyRequestsError) else None
-            delay = queue.failed(key, at_least)
+            delay = queue.failed(key, error.retry_after)
             result = "error"
             log.warning(
                 "Reconcile failed",

@@ -37,7 +37,13 @@ from churn_operator.kinds import (
     SERVICE,
     Kind,
 )
-from churn_operator.names import CONFIG_DIGEST_ANNOTATION, FIELD_MANAGER, REPLICAS_MANAGER, controller_uid
+from churn_operator.names import (
+    CONFIG_DIGEST_ANNOTATION,
+    DESIRED_ANNOTATION,
+    FIELD_MANAGER,
+    REPLICAS_MANAGER,
+    controller_uid,
+)
 from churn_operator.observe import Observed, Pod, is_going
 from churn_operator.runtime.client import JSON_PATCH, MERGE_PATCH, Client
 
@@ -64,7 +70,7 @@ class Writer:
         self._client = client
         self._caches = caches
         self._taken: set[tuple[Kind, str, str]] = set()
-        self._altered: dict[tuple[Kind, str, str], str] = {}
+        self._altered: dict[tuple[Kind, str, str], tuple[str, str]] = {}
 
     def forget(self, key: Key) -> None:
         """Drops what is remembered of a ChurnModel that is gone: names come and go for ever."""
@@ -129,7 +135,7 @@ class Writer:
                 await self._hand_over_replicas(seen, replicas)
                 if not due:
                     return True
-        if due and self._altered.get((kind, observed.namespace, name)) == _content(seen):
+        if due and self._altered.get((kind, observed.namespace, name)) == _alteration(wanted, seen):
             return False  # an admission webhook makes of our object what it is: asking again changes nothing
         if due:
             await self._apply(kind, wanted)
@@ -161,7 +167,7 @@ class Writer:
         place = (kind, applied["metadata"]["namespace"], applied["metadata"]["name"])
         self._altered.pop(place, None)
         if not covers(applied, {**wanted, "metadata": {"name": place[2]}}):
-            self._altered[place] = _content(applied)
+            self._altered[place] = _alteration(wanted, applied)
             log.warning(
                 "The API server alters what is applied", kind=kind.kind, namespace=place[1], name=place[2]
             )
@@ -172,14 +178,13 @@ class Writer:
         metadata = seen["metadata"]
         version = {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
         removals = [{"op": "remove", "path": _pointer(path)} for path in paths]
-        patched = await self._client.patch(
-            kind,
-            metadata["namespace"],
-            metadata["name"],
-            [version, *removals],
-            FIELD_MANAGER,
-            content_type=JSON_PATCH,
-        )
+        place = (metadata["namespace"], metadata["name"])
+        try:
+            patched = await self._client.patch(
+                kind, *place, [version, *removals], FIELD_MANAGER, content_type=JSON_PATCH
+            )
+        except UnprocessableError as error:  # an entry is gone already: the object changed since it was seen
+            raise ConflictError(409, error.message) from error
         self._caches[kind].absorb(patched)
 
     async def _hand_over_replicas(self, deployment: dict[str, Any], replicas: int) -> None:
@@ -227,9 +232,7 @@ class Writer:
 
     async def _stamp_pod(self, namespace: str, pod: Pod, digest: str) -> None:
         body = {"metadata": {"uid": pod.uid, "annotations": {CONFIG_DIGEST_ANNOTATION: digest}}}
-        with contextlib.suppress(
-            NotFoundError, ConflictError
-        ):  # gone, or replaced by a pod that reads the new settings
+        with contextlib.suppress(NotFoundError):  # gone, and its successor reads the new settings
             patched = await self._client.patch(
                 POD, namespace, pod.name, body, FIELD_MANAGER, content_type=MERGE_PATCH
             )
@@ -261,11 +264,10 @@ def _seeded(kind: Kind, wanted: dict[str, Any], plan: Plan) -> dict[str, Any]:
     return wanted
 
 
-def _content(obj: dict[str, Any]) -> str:
-    """Digest of what people can change in an object, its bookkeeping aside."""
-    return digest_of(
-        {key: value for key, value in obj.items() if key not in {"metadata", "status", "managed"}}
-    )
+def _alteration(wanted: dict[str, Any], seen: dict[str, Any]) -> tuple[str, str]:
+    """Digests of what was asked for and of what that became, bookkeeping aside."""
+    content = {key: value for key, value in seen.items() if key not in {"metadata", "status", "managed"}}
+    return wanted["metadata"]["annotations"][DESIRED_ANNOTATION], digest_of(content)
 
 
 def _pointer(path: tuple[str | int, ...]) -> str:

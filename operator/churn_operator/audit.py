@@ -46,13 +46,14 @@ class Audit:
                 log.warning("The ChurnModel CRD is not installed: apply crds/churnmodels.churnops.io.yaml")
             except ApiError as error:
                 log.warning("ChurnModels not listed", error=error.message, status=error.status)
+                await asyncio.sleep(error.retry_after or 0)
             else:
                 return
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _list(self) -> None:
-        known = self._models.uids()
-        items, _ = await self._client.list(CHURN_MODEL, self._namespace, metadata_only=True)
+        known, seen = self._models.uids(), self._models.versions()
+        items, version = await self._client.list(CHURN_MODEL, self._namespace, metadata_only=True)
         self._listed = {
             (item["metadata"]["namespace"], item["metadata"]["name"]): int(
                 item["metadata"]["resourceVersion"]
@@ -61,6 +62,8 @@ class Audit:
         }
         for key in known.keys() - self._listed.keys():
             self._models.drop(key, known[key])
+        for key in [key for key, before in seen.items() if before > int(version)]:
+            self._models.drop(key)  # the server's storage was restored from a backup: nothing known holds
 
     async def settle(self) -> None:
         """Waits for the watch to bring what was listed, and reads what it does not bring."""

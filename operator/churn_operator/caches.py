@@ -31,6 +31,10 @@ class Models:
         """The uid of each ChurnModel."""
         return {key: model["metadata"]["uid"] for key, model in self._models.items()}
 
+    def versions(self) -> dict[Key, int]:
+        """The version of each ChurnModel."""
+        return {key: _version(model) for key, model in self._models.items()}
+
     def touch(self) -> None:
         """Every ChurnModel wants a pass, in case something was lost; a settled one writes nothing."""
         for key in self._models:

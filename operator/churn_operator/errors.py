@@ -12,14 +12,18 @@ class InvalidSpecError(OperatorError):
 class ApiError(OperatorError):
     """The API server refused or failed a request.
 
-    `status` is the HTTP status, 0 where there was no answer; `reason` is that of the server's Status object.
+    `status` is the HTTP status, 0 where there was no answer; `reason` is that of the server's Status object;
+    `retry_after` are the seconds to wait at least, where the server says so.
     """
 
-    def __init__(self, status: int, message: str, *, reason: str = "") -> None:
+    def __init__(
+        self, status: int, message: str, *, reason: str = "", retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.reason = reason
+        self.retry_after = retry_after
 
 
 class UnreachableError(ApiError):
@@ -31,11 +35,7 @@ class ServerTroubleError(ApiError):
 
 
 class TooManyRequestsError(ApiError):
-    """429: try again, not before `retry_after` seconds where the server says so."""
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(429, message, reason="TooManyRequests")
-        self.retry_after = retry_after
+    """429: try again later."""
 
 
 class NotFoundError(ApiError):

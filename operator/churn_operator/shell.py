@@ -16,9 +16,9 @@ import structlog
 from churn_operator.api.v1alpha1 import KIND
 from churn_operator.audit import Audit
 from churn_operator.caches import Models
-from churn_operator.handlers import Connection, build_registry
+from churn_operator.handlers import build_registry
+from churn_operator.login import Login
 from churn_operator.metrics import KOPF_STARTS, WATCH_CONTACT
-from churn_operator.runtime.client import connection
 
 log = structlog.get_logger()
 
@@ -87,16 +87,13 @@ class Shell:
         stop = asyncio.Event()
         self._stop = (asyncio.get_running_loop(), stop)
         await kopf.operator(
-            registry=build_registry(self._seen, self._log_in),
+            registry=build_registry(self._seen, Login(self._hear)),
             identity=IDENTITY,
             standalone=True,
             clusterwide=self._namespace is None,
             namespaces=[self._namespace] if self._namespace else [],
             stop_flag=stop,
         )
-
-    async def _log_in(self) -> kopf.AiohttpSession:
-        return (await _connection()).open(self._hear)
 
     def _hear(self, answered: bool) -> None:
         self._heard = time.monotonic()
@@ -105,6 +102,11 @@ class Shell:
 
     def _seen(self, kind: str | None, body: dict[str, Any]) -> None:
         """Passes an event to the thread that owns the caches."""
+        if not {"namespace", "name", "uid", "resourceVersion"} <= (body.get("metadata") or {}).keys():
+            log.warning("The watch of churnmodels brings what is none")
+            if self._stop:
+                self._stop[1].set()  # in kopf's thread: its next life lists what this one did not bring
+            return
         if kind == "DELETED":
             metadata = body["metadata"]
             key = (metadata["namespace"], metadata["name"])
@@ -116,18 +118,3 @@ class Shell:
 def _resolve(ended: asyncio.Future[BaseException | None], error: BaseException | None) -> None:
     if not ended.done():
         ended.set_result(error)
-
-
-async def _connection() -> Connection:
-    """The client's own way in, for kopf. The token is read afresh: kopf asks again when it is refused."""
-    configuration = await connection()
-    bearer = configuration.api_key.get("BearerToken", "")
-    return Connection(
-        server=configuration.host,
-        ca_path=configuration.ssl_ca_cert,
-        insecure=not configuration.verify_ssl,
-        proxy_url=configuration.proxy,
-        certificate_path=configuration.cert_file,
-        private_key_path=configuration.key_file,
-        token=bearer.removeprefix("bearer ").removeprefix("Bearer ") or None,
-    )

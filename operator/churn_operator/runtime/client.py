@@ -52,6 +52,7 @@ _ERRORS: dict[int, type[ApiError]] = {
     409: ConflictError,
     410: GoneError,
     422: UnprocessableError,
+    429: TooManyRequestsError,
 }
 
 
@@ -117,7 +118,7 @@ class Client:
         await self._api.close()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
-        return await self._json("GET", kind.path(namespace, name))
+        return await self._object("GET", kind.path(namespace, name))
 
     async def list(
         self, kind: Kind, namespace: str | None, selector: str = "", *, metadata_only: bool = False
@@ -127,7 +128,7 @@ class Client:
         query = {"labelSelector": selector, "limit": str(PAGE)}
         accept = METADATA_ONLY if metadata_only else "application/json"
         while True:
-            page = await self._json("GET", kind.path(namespace), query=query, accept=accept)
+            page = await self._object("GET", kind.path(namespace), query=query, accept=accept)
             items += page.get("items") or []  # null where there is none
             if not page["metadata"].get("continue"):
                 return items, page["metadata"]["resourceVersion"]
@@ -139,23 +140,25 @@ class Client:
         """Server-side apply, forced: what we name is ours."""
         path = kind.path(obj["metadata"].get("namespace"), obj["metadata"]["name"], subresource)
         query = {"fieldManager": manager, "force": "true"}
-        return await self._json("PATCH", path, query=query, body=obj, content_type=APPLY)
+        return await self._object("PATCH", path, query=query, body=obj, content_type=APPLY)
 
     async def patch(
         self, kind: Kind, namespace: str, name: str, body: Any, manager: str, *, content_type: str
     ) -> dict[str, Any]:
         query = {"fieldManager": manager}
         path = kind.path(namespace, name)
-        return await self._json("PATCH", path, query=query, body=body, content_type=content_type)
+        return await self._object("PATCH", path, query=query, body=body, content_type=content_type)
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Deletes that very object, not one that took its name since."""
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-        await self._json("DELETE", kind.path(namespace, name), body=body)
+        answer = await self._json("DELETE", kind.path(namespace, name), body=body)
+        if "kind" not in answer:  # neither the object nor a Status: nothing says that it was done
+            raise UnreachableError(0, f"DELETE of {kind.kind} {name}: the answer is none of an API server")
 
     async def create(self, kind: Kind, obj: dict[str, Any], manager: str) -> dict[str, Any]:
         path = kind.path(obj["metadata"]["namespace"])
-        return await self._json("POST", path, query={"fieldManager": manager}, body=obj)
+        return await self._object("POST", path, query={"fieldManager": manager}, body=obj)
 
     async def watch(
         self, kind: Kind, namespace: str | None, selector: str, version: str
@@ -172,14 +175,18 @@ class Client:
         response = await self._send("GET", kind.path(namespace), query=query, limits=limits, verb="WATCH")
         try:
             async for line in response.content:
-                event = _parse(line, response.status)
-                if event.get("type") == "ERROR":
-                    raise _error(int(event["object"].get("code", 500)), event["object"], {})
-                yield WatchEvent(event["type"], event["object"])
-        except (aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
+                yield _parse_event(line)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise UnreachableError(0, f"the watch of {kind.plural} broke: {error!r}") from error
         finally:
             response.close()
+
+    async def _object(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """An object or a list of them; JSON of another shape is no answer of an API server."""
+        payload = await self._json(method, path, **request)
+        if not _is_object(payload):
+            raise UnreachableError(0, f"{method} {path}: the answer is no object of an API server")
+        return payload
 
     async def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:
@@ -239,18 +246,38 @@ def _parse(content: bytes, status: int) -> dict[str, Any]:
     raise UnreachableError(status, "the answer is not JSON of an API server")
 
 
+def _parse_event(line: bytes) -> WatchEvent:
+    """One line of a watch.
+
+    Raises:
+        ApiError: The line tells of an error, or is none of an API server.
+    """
+    event = _parse(line, 200)
+    kind, told = event.get("type"), event.get("object")
+    if kind == "ERROR" and isinstance(told, dict):
+        raise _error(int(told.get("code") or 500), told, {})
+    if not (isinstance(kind, str) and isinstance(told, dict) and _is_object(told)):
+        raise UnreachableError(0, "a line of the watch is no event of an API server")
+    return WatchEvent(kind, told)
+
+
+def _is_object(payload: dict[str, Any]) -> bool:
+    """Whether it says its version, as every object and every list does."""
+    metadata = payload.get("metadata")
+    return isinstance(metadata, dict) and str(metadata.get("resourceVersion")).isdecimal()
+
+
 def _error(status: int, payload: dict[str, Any], headers: Mapping[str, str]) -> ApiError:
     message = str(payload.get("message") or f"the server answered {status}")
-    details = payload.get("details") or {}
-    if status == 429:
-        told = headers.get("Retry-After") or details.get("retryAfterSeconds")
-        return TooManyRequestsError(
-            message, retry_after=float(told) if told and str(told).isdigit() else None
-        )
-    causes = tuple(str(cause.get("reason", "")) for cause in details.get("causes") or ())
+    details = payload.get("details")
+    if not isinstance(details, dict):
+        details = {}
+    causes = [cause.get("reason") for cause in details.get("causes") or () if isinstance(cause, dict)]
     if status == 403 and "NamespaceTerminating" in causes:
         return NamespaceEndingError(status, message, reason="Forbidden")
     if status == 404 and not details.get("name"):
         return KindMissingError(status, message, reason="NotFound")
     kind = _ERRORS.get(status, ServerTroubleError if status >= 500 else RefusedError)
-    return kind(status, message, reason=str(payload.get("reason", "")))
+    told = str(headers.get("Retry-After") or details.get("retryAfterSeconds"))
+    wait = float(told) if told.isdecimal() else None
+    return kind(status, message, reason=str(payload.get("reason", "")), retry_after=wait)

@@ -30,13 +30,16 @@ class WorkQueue(Generic[K]):
         self._queued: dict[K, float] = {}  # since when
         self._running: dict[K, _Run] = {}
         self._failures: dict[K, int] = {}
+        self._held: dict[K, float] = {}  # until when, by the loop's clock
         self._schedule: Schedule[K] = Schedule(self.add)
         self._ready = asyncio.Semaphore(0)
         self._closed = False
 
     def add(self, key: K) -> None:
-        """`key` wants a pass now."""
-        if run := self._running.get(key):
+        """`key` wants a pass now; one that the server told to wait gets it when that time is over."""
+        if (rest := self._held.get(key, 0.0) - asyncio.get_running_loop().time()) > 0:
+            self._schedule.at(key, rest)
+        elif run := self._running.get(key):
             run.again = True
         elif key not in self._queued:
             self._queued[key] = asyncio.get_running_loop().time()
@@ -64,15 +67,22 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """The pass of `key` succeeded."""
         self._failures.pop(key, None)
+        self._held.pop(key, None)
         self._end(key)
 
     def failed(self, key: K, at_least: float | None = None) -> float:
-        """The pass of `key` failed: it runs again after its backoff, and not before `at_least` seconds."""
+        """The pass of `key` failed: it runs again after its backoff.
+
+        With `at_least` seconds not before these, whatever happens meanwhile: the server said so.
+        """
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         backoff = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 16), LONGEST_BACKOFF_SECONDS)
-        delay = max(at_least or 0.0, backoff) * random.uniform(1.0, 1.25)  # noqa: S311  # spreads, hides nothing
+        told = min(at_least or 0.0, LONGEST_BACKOFF_SECONDS)
+        delay = max(told, backoff) * random.uniform(1.0, 1.25)  # noqa: S311  # spreads, hides nothing
         QUEUE_RETRIES.labels(name=QUEUE).inc()
+        if told:
+            self._held[key] = asyncio.get_running_loop().time() + told
         self._schedule.at(key, delay)
         self._end(key)
         return delay

@@ -22,6 +22,8 @@ _WITHOUT_REFERENCES = 2
 """Version of the bytes in which the same content is the same bytes."""
 SHORT_WATCH_SECONDS = 1.0
 """A watch that ends sooner counts as an error: a proxy that closes at once must not make us spin."""
+BARREN_WATCHES = 3
+"""So many in a row that ended soon and told nothing: something withholds what a list would tell."""
 
 Owner = tuple[str, str]
 """Namespace, and the value of the label that names the owner."""
@@ -65,6 +67,8 @@ class Reflector:
         self._owned: dict[Owner, dict[str, _Kept]] = {}
         self._owner_of: dict[tuple[str, str], Owner] = {}
         self._seen = 0  # newest version that a list or watch told
+        self._version: str | None = None  # to watch from; None: list first
+        self._heard = 0  # events of all watches
 
     def of(self, owner: Owner) -> dict[str, dict[str, Any]]:
         """Objects of `owner` by name."""
@@ -82,38 +86,34 @@ class Reflector:
         """Lists and watches until cancelled."""
         backoff = _Backoff()
         while True:
-            began = time.monotonic()
+            began, heard, at_least = time.monotonic(), self._heard, 0.0
             try:
-                await self._watch_from(await self._list())
+                self._version = self._version or await self._list()
+                await self._watch_from(self._version)
             except GoneError:
-                pass  # too far behind: list again
+                self._version = None  # too far behind
             except ApiError as error:
-                log.warning("List failed", kind=self.kind.kind, error=error.message, status=error.status)
+                log.warning("Watch failed", kind=self.kind.kind, error=error.message, status=error.status)
+                at_least = error.retry_after or 0.0
             self.beat = time.monotonic()
-            await backoff.after(time.monotonic() - began)
+            good = heard != self._heard or self.beat - began >= SHORT_WATCH_SECONDS
+            await backoff.after(good=good, at_least=at_least)
+            if backoff.failures >= BARREN_WATCHES:
+                self._version = None
 
-    async def _watch_from(self, version: str) -> NoReturn:
-        """Watches on and on from the last version seen.
+    async def _watch_from(self, version: str) -> None:
+        """Watches until the server ends the stream.
 
         Raises:
             GoneError: That version is too old.
         """
-        backoff = _Backoff()
-        while True:
-            began = time.monotonic()
-            try:
-                async for event in self._client.watch(self.kind, self._namespace, self._owner_label, version):
-                    self._contact()
-                    version = event.object["metadata"]["resourceVersion"]
-                    self._seen = max(self._seen, int(version))
-                    self._take(event)
-                self._contact()
-            except GoneError:
-                raise
-            except ApiError as error:
-                log.warning("Watch failed", kind=self.kind.kind, error=error.message, status=error.status)
-            self.beat = time.monotonic()
-            await backoff.after(time.monotonic() - began)
+        async for event in self._client.watch(self.kind, self._namespace, self._owner_label, version):
+            self._contact()
+            self._heard += 1
+            self._version = event.object["metadata"]["resourceVersion"]
+            self._seen = max(self._seen, int(self._version))
+            self._take(event)
+        self._contact()
 
     def _take(self, event: WatchEvent) -> None:
         if event.type == "DELETED":
@@ -194,15 +194,17 @@ def _version(obj: dict[str, Any]) -> int:
 
 
 class _Backoff:
-    """Waits longer and longer while tries end at once; a try that lasted resets it."""
+    """Waits longer and longer while tries come to nothing; a good one resets it."""
 
     def __init__(self) -> None:
-        self._failures = 0
+        self.failures = 0
 
-    async def after(self, lasted_seconds: float) -> None:
-        if lasted_seconds >= SHORT_WATCH_SECONDS:
-            self._failures = 0
-            return
-        delay = min(FIRST_BACKOFF_SECONDS * 2**self._failures, LONGEST_BACKOFF_SECONDS)
-        self._failures = min(self._failures + 1, 10)
-        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  # spreads, hides nothing
+    async def after(self, *, good: bool, at_least: float = 0.0) -> None:
+        delay = 0.0
+        if good:
+            self.failures = 0
+        else:
+            delay = min(FIRST_BACKOFF_SECONDS * 2 ** min(self.failures, 10), LONGEST_BACKOFF_SECONDS)
+            self.failures += 1
+        delay = max(delay * random.uniform(0.5, 1.0), at_least)  # noqa: S311  # spreads, hides nothing
+        await asyncio.sleep(delay)

@@ -103,9 +103,31 @@ async def test_a_failed_key_runs_at_once_when_something_changes():
     queue = WorkQueue()
     queue.add("a")
     await take(queue)
-    queue.failed("a", at_least=30)
+    queue.failed("a")
     queue.add("a")
     assert await take(queue) == "a"
+
+
+async def test_a_key_that_the_server_told_to_wait_waits_whatever_changes():
+    queue = WorkQueue()
+    queue.add("a")
+    await take(queue)
+    queue.add("a")  # while it runs
+    queue.failed("a", at_least=30)
+    queue.add("a")
+    queue.add_after("a", 0.01)
+    queue.add("b")
+    assert await take(queue) == "b"
+    assert await is_empty(queue)
+
+
+async def test_what_the_server_told_is_over_in_its_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(queue_module, "FIRST_BACKOFF_SECONDS", 0.0)
+    queue = WorkQueue()
+    queue.add("a")
+    await take(queue)
+    queue.failed("a", at_least=0.05)
+    assert await take(queue, 30) == "a"
 
 
 async def test_draining_waits_for_what_runs_and_gives_out_nothing():

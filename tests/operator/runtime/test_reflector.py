@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from churn_operator.errors import GoneError, UnreachableError
+from churn_operator.errors import GoneError, TooManyRequestsError, UnreachableError
 from churn_operator.kinds import SERVICE
 from churn_operator.runtime import reflector as reflector_module
 from churn_operator.runtime.client import WatchEvent
@@ -128,6 +128,20 @@ async def test_a_broken_watch_goes_on_where_it_was(play: Play):
     )
     assert names(reflector) == {"a", "b"}
     assert asked[:3] == ["list", "watch 5", "watch 6"]
+
+
+async def test_watches_that_end_at_once_and_tell_nothing_make_it_list(play: Play):
+    reflector, _, asked = await play(
+        ([], "5"), [], [], [], ([service("a", 6)], "7"), [event("ADDED", service("b", 8))]
+    )
+    assert names(reflector) == {"a", "b"}
+    assert asked == ["list", "watch 5", "watch 5", "watch 5", "list", "watch 7", "watch 8"]
+
+
+async def test_a_refusal_that_says_how_long_to_wait_is_obeyed(play: Play):
+    refusal = TooManyRequestsError(429, "busy", retry_after=3600)
+    _, _, asked = await play(([], "5"), [refusal])
+    assert asked == ["list", "watch 5"]
 
 
 async def test_an_older_event_does_not_undo_our_own_write(play: Play):
