@@ -61,7 +61,7 @@ soak: setup ## Roll, drain, scale, kill and cut for 20 minutes under load; no re
 	$(BIN)/churn-dev soak --record docs/soak.md
 
 faults: setup ## Every fault at every request of the operator, not only the sample that `make test` takes
-	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest tests/api/test_crashes.py
+	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest tests/api/test_crashes.py tests/api/test_errors.py tests/api/test_watches.py
 
 generate: setup ## Write every generated file from its source
 	$(BIN)/python -m churn_dev.generate

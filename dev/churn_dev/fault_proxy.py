@@ -67,9 +67,9 @@ class Exchange:
         self._request = request
         self._session = session
 
-    async def forward(self) -> Reply:
-        """Lets the server do it; what it replies goes no further than here."""
-        async with self._send() as upstream:
+    async def forward(self, body: bytes | None = None) -> Reply:
+        """Lets the server do it, or with `body` something else; what it replies goes no further than here."""
+        async with self._send(body) as upstream:
             kept = {name: value for name, value in upstream.headers.items() if name.lower() not in HOPS}
             return Reply(upstream.status, await upstream.read(), kept)
 
@@ -108,13 +108,13 @@ class Exchange:
             self._request.transport.abort()
         raise asyncio.CancelledError
 
-    def _send(self) -> Any:
+    def _send(self, body: bytes | None = None) -> Any:
         headers = {name: value for name, value in self._request.headers.items() if name.lower() not in HOPS}
         return self._session.request(
             self.call.method,
             self._request.path_qs,
             headers=headers,
-            data=self.call.body or None,
+            data=body or self.call.body or None,
             skip_auto_headers=("Content-Type", "Accept-Encoding"),
         )
 

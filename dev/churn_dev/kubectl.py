@@ -123,5 +123,5 @@ def wait_until(look: Callable[[], Seen | None], what: str, *, seconds: float = 6
 
 def condition(of: Object | None, kind: str) -> Object:
     """The condition of that type in the object's status; empty where there is none."""
-    conditions = (of or {}).get("status", {}).get("conditions", [])
+    conditions = (of or {}).get("status", {}).get("conditions") or []
     return next((each for each in conditions if each["type"] == kind), {})

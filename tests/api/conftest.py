@@ -18,6 +18,7 @@ from churn_dev.operator_process import SYSTEM, Operator, install_rights
 from .trial import Lane
 
 NAME = f"{LANES}-api"
+CRD = "churnmodels.churnops.io"
 DIGEST = "sha256:" + "0" * 64
 OTHER_DIGEST = "sha256:" + "1" * 64
 _numbers = itertools.count(1)
@@ -28,10 +29,19 @@ def cluster() -> Iterator[Cluster]:
     cluster = up(name=NAME, nodes=0)
     kubectl = Kubectl(cluster.kubeconfig)
     kubectl.run("apply", "--server-side", f"--filename={ROOT / 'crds'}")
-    kubectl.run("wait", "--for=condition=Established", f"--filename={ROOT / 'crds'}")
+    wait_until_established(kubectl)
     yield cluster
     if "CHURN_KEEP_CLUSTER" not in os.environ:
         down(NAME)
+
+
+def wait_until_established(kubectl: Kubectl) -> None:
+    """Waits for the CRD; `kubectl wait` gives up where it has no condition at all yet."""
+
+    def established() -> bool:
+        return condition(kubectl.get("crd", CRD), "Established").get("status") == "True"
+
+    wait_until(established, "the CRD is established", seconds=60)
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,15 @@ class Reference:
 
     async def run(self, trial: Trial) -> None:
         """Takes every step, and notes what it led to."""
+        try:
+            await self._run(trial)
+        except BaseException as error:
+            for state in self.states.values():  # nobody waits for what will not come
+                if not state.done():
+                    state.set_exception(error)
+            raise
+
+    async def _run(self, trial: Trial) -> None:
         for step in STEPS:
             trial.writes.clear()
             await step(trial)
@@ -111,6 +120,11 @@ class Reference:
             await trial.until_quiet()
             self.writes[step.__name__] = [name_of(call) for call in trial.writes]
             self.states[step.__name__].set_result(await look(trial, step.__name__))
+
+    async def writes_of(self, step: str) -> list[str]:
+        """The names of a step's writes, once it was taken."""
+        await self.states[step]
+        return sorted({*self.writes[step]})
 
     @property
     def calls(self) -> set[tuple[str, str]]:

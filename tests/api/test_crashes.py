@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 THOROUGH = "CHURN_ALL_FAULTS" in os.environ
 """One kill in each step, and the operator's own clocks: each kill is followed by a life without one."""
 WRITES_IN_A_STEP = 12
-"""More than any step has: a thorough run's n-th trial kills at the n-th write of each."""
+"""More than any step has: a thorough run's n-th trial kills at the n-th of the writes of each, by name."""
 AT_ONCE = 4
 LEFT_OUT = {(step.__name__, "post events") for step in STEPS if step is not suspend} | {
     (suspend.__name__, "status churnmodels")
@@ -33,14 +33,14 @@ LEFT_OUT = {(step.__name__, "post events") for step in STEPS if step is not susp
 
 @dataclass
 class Crash:
-    """Kills at each write that it has not killed at in this step; with `only`, at the write of that rank."""
+    """Kills at each write that it has not killed at in this step; with `only`, at that one of its writes."""
 
     trial: Trial
     phase: str
     only: int | None = None
     step: str = ""
     killed: set[tuple[str, str]] = field(default_factory=set)
-    seen: dict[str, list[str]] = field(default_factory=dict)
+    target: str = ""
     slowest: float = 0.0
 
     def choose(self, call: Call) -> Fault:
@@ -50,11 +50,9 @@ class Crash:
         return PHASES[self.phase](self)
 
     def _is_due(self, write: str) -> bool:
-        seen = self.seen.setdefault(self.step, [])
-        if write in seen or (self.step, write) in LEFT_OUT:
+        if (self.step, write) in self.killed | LEFT_OUT:
             return False
-        seen.append(write)
-        return self.only is None or len(seen) - 1 == self.only
+        return self.only is None or write == self.target
 
     def restart(self) -> None:
         self.trial.kill()
@@ -64,6 +62,9 @@ class Crash:
         """Takes every step, with its kills, to the reference's state."""
         for step in STEPS:
             self.step = step.__name__
+            if self.only is not None:
+                writes = await reference.writes_of(self.step)
+                self.target = writes[self.only] if self.only < len(writes) else ""
             await step(self.trial)
             if step is delete:
                 self.restart()

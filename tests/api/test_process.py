@@ -19,6 +19,8 @@ from churn_operator.kinds import CHURN_MODEL
 from churn_operator.reconcile import SPEC_SECONDS
 from churn_operator.runtime.client import MERGE_PATCH, Client
 
+from .conftest import wait_until_established
+
 pytestmark = pytest.mark.api
 
 Build = Callable[..., Object]
@@ -239,7 +241,7 @@ def test_kopf_is_started_again_when_it_ends(
     namespace.run("delete", "crd", "churnmodels.churnops.io")
     wait_until(lambda: "kopf ended" in operator.log.read_text(), "kopf's end", seconds=120)
     namespace.run("apply", "--server-side", f"--filename={ROOT / 'crds'}")
-    namespace.run("wait", "--for=condition=Established", f"--filename={ROOT / 'crds'}")
+    wait_until_established(namespace)
     namespace.apply(model())
     uid = (namespace.get("churnmodel", "telco") or {})["metadata"]["uid"]
     wait_until(lambda: owner_uid() == uid, "a Deployment of the new ChurnModel", seconds=120)

@@ -85,7 +85,8 @@ class Trial:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, lane: Lane, pace: Json = QUICK) -> AsyncIterator["Trial"]:
+    async def open(cls, lane: Lane, pace: Json = QUICK, *, hold: bool = False) -> AsyncIterator["Trial"]:
+        """A trial; with `hold` its operator has yet to be started."""
         namespace = f"fault-{os.getpid()}-{next(_numbers)}"
         await lane.admin.apply(
             NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}, ADMIN
@@ -94,7 +95,8 @@ class Trial:
             trial = cls(lane, namespace, proxy, dict(pace), ports=(_free_port(), _free_port()))
             proxy.seen = trial._note
             kubelet = asyncio.create_task(trial._play_kubelet())
-            trial.start()
+            if not hold:
+                trial.start()
             try:
                 yield trial
             finally:
@@ -103,7 +105,8 @@ class Trial:
                 trial.kill()
                 with contextlib.suppress(ApiError):
                     await lane.admin._json("DELETE", NAMESPACE.path(None, namespace))
-        assert trial.complaints() == []
+        complaints = trial.complaints()
+        assert complaints == [], complaints
 
     @property
     def log(self) -> Path:

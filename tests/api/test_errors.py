@@ -1,0 +1,272 @@
+"""The API server fails every request of a ChurnModel's life in every way; each step ends as without."""
+
+import asyncio
+import json
+import os
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from churn_dev.fault_proxy import Call, Exchange, Fault, Reply, pass_on
+from churn_operator.kinds import CHURN_MODEL, CONFIG_MAP
+
+from .scenario import SITES, STEPS, Reference, agree, name_of, suspend
+from .trial import QUICK, SPEC, Lane, Trial, said
+
+pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
+
+THOROUGH = "CHURN_ALL_FAULTS" in os.environ
+"""Every request fails in every way, one way a trial; else each fails in two of them."""
+SEED = os.environ.get("CHURN_FAULT_SEED", "")
+"""Chooses which two."""
+AT_ONCE = 4
+REQUEST_SECONDS = 3.0
+"""How long the operator of these trials waits for an answer; a stall is longer."""
+PACE = QUICK | {"churn_operator.runtime.client.REQUEST_TIMEOUT": aiohttp.ClientTimeout(total=REQUEST_SECONDS)}
+LEFT_OUT = {(step.__name__, "post events") for step in STEPS} | {(suspend.__name__, "status churnmodels")}
+"""An Event that is refused is not posted again; and a suspended one's status may be written once or twice."""
+LATE = "events late"
+LATE_SECONDS = 30.0 if THOROUGH else 1.5
+PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+
+
+def answered(status: int, **headers: str) -> Fault:
+    """The server refuses it, as it would say so itself."""
+    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": status}
+    reply = Reply(
+        status,
+        json.dumps(body | {"message": "a fault of the tests"}).encode(),
+        {"Content-Type": "application/json"}
+        | {name.replace("_", "-"): text for name, text in headers.items()},
+    )
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        return await exchange.tell(reply)
+
+    return fault
+
+
+def shown(status: int) -> Fault:
+    """Something between shows a page."""
+
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        return await exchange.tell(Reply(status, PAGE, {"Content-Type": "text/html"}))
+
+    return fault
+
+
+async def reset(exchange: Exchange) -> web.StreamResponse:
+    return exchange.cut()
+
+
+async def half(exchange: Exchange) -> web.StreamResponse:
+    """It is done, and half of the reply arrives."""
+    reply = await exchange.forward()
+    return await exchange.tell(reply, cut_at=len(reply.body) // 2)
+
+
+async def stall(exchange: Exchange) -> web.StreamResponse:
+    await asyncio.sleep(10 * REQUEST_SECONDS)
+    return exchange.cut()
+
+
+async def done_but_denied(exchange: Exchange) -> web.StreamResponse:
+    await exchange.forward()
+    return await answered(500)(exchange)
+
+
+async def of_another_shape(exchange: Exchange) -> web.StreamResponse:
+    return await exchange.tell(Reply(200, b'{"error": {"code": 7}, "metadata": [], "details": "none"}'))
+
+
+async def hold_back(exchange: Exchange) -> web.StreamResponse:
+    """Each line of a watch comes late, and in its order."""
+    lines: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+    now = asyncio.get_running_loop().time
+
+    async def read() -> None:
+        async for line in exchange.lines():
+            lines.put_nowait((now() + LATE_SECONDS, line))
+
+    async def late() -> AsyncIterator[bytes]:
+        reading = asyncio.create_task(read())
+        try:
+            while not (reading.done() and lines.empty()):
+                due, line = await lines.get()
+                await asyncio.sleep(due - now())
+                yield line
+        finally:
+            reading.cancel()
+
+    return await exchange.stream(late())
+
+
+WAYS: dict[str, Fault] = {
+    "409": answered(409),
+    "422": answered(422),
+    "429": answered(429),
+    "429 with Retry-After": answered(429, Retry_After="1"),
+    "500": answered(500),
+    "503": answered(503),
+    "reset": reset,
+    "half a reply": half,
+    "a page with 200": shown(200),
+    "a page with 503": shown(503),
+    "a page with 404": shown(404),
+    "a stall": stall,
+    "done, answered with 500": done_but_denied,
+    "other JSON": of_another_shape,
+}
+
+
+@dataclass
+class Trouble:
+    """Spoils each request once: each write once in each step, each read once."""
+
+    trial: Trial
+    way_of: Callable[[str], str]
+    step: str = ""
+    spoilt: set[tuple[str, str]] = field(default_factory=set)
+    ways: set[tuple[str, str]] = field(default_factory=set)
+
+    def choose(self, call: Call) -> Fault:
+        if call.is_watch or call.place[1] == "leases":
+            return pass_on
+        what = (self.step, name_of(call)) if call.is_write else ("read", call.path)
+        if what in self.spoilt | LEFT_OUT:
+            return pass_on
+        self.spoilt.add(what)
+        way = self.way_of("/".join(what))
+        if not call.is_write and way in {"409", "422"}:
+            way = "500"  # no read is answered so
+        self.ways.add((name_of(call).partition(" ")[0] if call.is_write else "read", way))
+        return WAYS[way]
+
+    async def run(self, reference: Reference) -> None:
+        """Takes every step, with its faults, to the reference's state."""
+        for step in STEPS:
+            self.step = step.__name__
+            await step(self.trial)
+            await agree(self.trial, self.step, reference)
+
+
+def mixed(number: int) -> Callable[[str], str]:
+    """One of the ways for each request, another one in each trial."""
+    return lambda what: list(WAYS)[(zlib.crc32((SEED + what).encode()) + 5 * number) % len(WAYS)]
+
+
+def same(way: str) -> Callable[[str], str]:
+    return lambda _: way
+
+
+@dataclass
+class Matrix:
+    reference: Reference
+    troubles: list[Trouble] = field(default_factory=list)
+    failures: dict[str, BaseException] = field(default_factory=dict)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def matrix(lane: Lane) -> Matrix:
+    """Runs all trials, a few at a time, beside the run without faults."""
+    result = Matrix(Reference())
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def reference() -> None:
+        async with Trial.open(lane, PACE) as trial:
+            await result.reference.run(trial)
+
+    async def late() -> None:
+        async with Trial.open(lane, PACE, hold=True) as trial:
+            trial.proxy.choose = lambda call: hold_back if call.is_watch else pass_on
+            trial.start()
+            for step in STEPS:
+                await step(trial)
+                await agree(trial, step.__name__, result.reference)
+
+    async def trouble(way_of: Callable[[str], str]) -> None:
+        async with turns, Trial.open(lane, PACE, hold=True) as trial:
+            spoiler = Trouble(trial, way_of)
+            result.troubles.append(spoiler)
+            trial.proxy.choose = spoiler.choose
+            trial.start()
+            await spoiler.run(result.reference)
+
+    chosen = {way: same(way) for way in WAYS} if THOROUGH else {f"mix {n}": mixed(n) for n in (0, 1)}
+    runs: dict[str, Awaitable[None]] = {"none": reference(), LATE: late()}
+    runs |= {name: trouble(way_of) for name, way_of in chosen.items()}
+    ended = await asyncio.gather(*runs.values(), return_exceptions=True)
+    result.failures = {
+        name: error for name, error in zip(runs, ended, strict=True) if isinstance(error, BaseException)
+    }
+    print(f"{sum(len(each.spoilt) for each in result.troubles)} requests failed in {len(chosen)} trials")
+    return result
+
+
+async def test_whatever_fails_each_step_ends_as_without_faults(matrix: Matrix) -> None:
+    assert {way: error for way, error in matrix.failures.items() if way != LATE} == {}
+
+
+async def test_however_late_events_come_each_step_ends_the_same(matrix: Matrix) -> None:
+    """Nothing is made twice and nothing newer is undone, whatever the caches do not know yet."""
+    assert matrix.failures.get(LATE) is None
+
+
+async def test_every_write_failed_in_every_trial(matrix: Matrix) -> None:
+    for trouble in matrix.troubles:
+        assert matrix.reference.calls - LEFT_OUT - trouble.spoilt == set()
+
+
+async def test_every_place_of_the_code_that_writes_and_every_list_failed(matrix: Matrix) -> None:
+    spoilt = set[tuple[str, str]]().union(*(trouble.spoilt for trouble in matrix.troubles))
+    kinds = {what.rpartition(" ")[0] for step, what in spoilt if step != "read"}
+    assert kinds == set[str]().union(*SITES.values()) - {"post"}
+    assert len({path for step, path in spoilt if step == "read"}) >= 9
+
+
+@pytest.mark.parametrize("way", ["429 with Retry-After", "500", "a stall", "reset"])
+async def test_one_that_always_fails_neither_slows_another_nor_spins(lane: Lane, way: str) -> None:
+    async with Trial.open(lane, PACE) as trial:
+        tries: list[Call] = []
+
+        def choose(call: Call) -> Fault:
+            poisoned = call.is_write and call.place[2].startswith("poisoned")
+            tries.extend([call] * poisoned)
+            return WAYS[way] if poisoned else pass_on
+
+        trial.proxy.choose = choose
+        await trial.apply(SPEC, "poisoned")
+        await trial.apply(SPEC)
+        await trial.until_settled()
+        await trial.edit(decision={"threshold": 0.7})
+        await trial.until_settled()
+        config = await trial.get(CONFIG_MAP)
+        assert config
+        assert "0.7" in json.dumps(config["data"])
+        assert len(tries) <= 60  # five children a pass, each pass later than the one before
+        trial.proxy.choose = lambda _: pass_on
+        await trial.until_settled("poisoned")
+
+
+async def test_what_the_api_server_cannot_do_for_a_while_leaves_the_status_as_it_was(lane: Lane) -> None:
+    """Trouble of the API alone is no news of the model."""
+    async with Trial.open(lane) as trial:
+        await trial.apply(SPEC)
+        await trial.until_settled()
+        trial.proxy.choose = lambda call: pass_on if not call.is_write else WAYS["503"]
+        await trial.delete(CONFIG_MAP)
+        await trial.until(lambda: _tried(trial, "configmaps"), "the ConfigMap was tried")
+        seen = await trial.get(CHURN_MODEL)
+        assert said(seen, "Ready")["status"] == "True"
+        trial.proxy.choose = lambda _: pass_on
+        await trial.until(lambda: trial.get(CONFIG_MAP), "the ConfigMap is back")
+        assert said(await trial.get(CHURN_MODEL), "Ready") == said(seen, "Ready")
+
+
+async def _tried(trial: Trial, resource: str) -> bool:
+    return sum(call.place[1] == resource for call in trial.writes[-5:]) >= 2
