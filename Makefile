@@ -74,7 +74,7 @@ lock: setup ## Resolve the requirements anew (hash-locked: one file an image, on
 	$(LOCK) operator/pyproject.toml -o operator/requirements.txt
 	$(LOCK) serving/pyproject.toml -o serving/requirements.txt
 	$(LOCK) --group dev/pyproject.toml:tools -o dev/uv.txt
-	$(LOCK) $(MEMBERS) --extra train --extra batch --extra export --extra xgboost --extra lightgbm --group dev/pyproject.toml:tools --group dev/pyproject.toml:check \
+	$(LOCK) $(MEMBERS) --extra train --extra card --extra batch --extra export --extra xgboost --extra lightgbm --group dev/pyproject.toml:tools --group dev/pyproject.toml:check \
 	  --group dev/pyproject.toml:test --no-emit-package churn-operator --no-emit-package churn-serving -o dev/requirements.txt
 	for peer in bentoml kserve mlserver naive; do $(LOCK) dev/peers/$$peer.in -o dev/peers/$$peer.txt || exit 1; done
 	$(LOCK) dev/policy/checkov.in -o dev/policy/requirements.txt

@@ -71,6 +71,7 @@ def app() -> None:
 @click.option("--name", required=True, help="The model's name.")
 @click.option("--version", required=True, help="The model's version.")
 @click.option("--out", type=_PATH, required=True, help="Directory to write to; a bundle there is replaced.")
+@click.option("--card", type=_PATH, help="HTML file for the model card with pictures of the rows held back.")
 def train(out: Path, **plan: Any) -> None:
     """Train a model on DATA, a CSV file with a line of column names or a Parquet file, and write a bundle."""
     with _told():
@@ -98,6 +99,7 @@ def train(out: Path, **plan: Any) -> None:
 @click.option("--name", required=True, help="The model's name.")
 @click.option("--version", required=True, help="The model's version.")
 @click.option("--out", type=_PATH, required=True, help="Directory to write to; a bundle there is replaced.")
+@click.option("--card", type=_PATH, help="HTML file for the model card with pictures of the rows held back.")
 def export(pipeline: Path, out: Path, *, trust_pickle: bool, **plan: Any) -> None:
     """Write your own fitted scikit-learn pipeline as a bundle.
 
@@ -163,6 +165,22 @@ def score(source: str, target: str, model: Path, **options: Any) -> None:
         from churn_serving.commands import score_batch
 
         sys.exit(score_batch(source, target, model, **options))
+
+
+@app.command()
+@click.argument("directory", metavar="DIR", type=_PATH)
+@click.argument("data", type=_PATH)
+@click.option("--out", type=_PATH, required=True, help="HTML file to write.")
+@click.option("--digest", help="Digest that the bundle must have.")
+def card(directory: Path, data: Path, out: Path, digest: str | None) -> None:
+    """Draw how good the bundle in DIR is on DATA: a page for a browser, with ROC, calibration and lift.
+
+    DATA is a CSV or Parquet file of customers that says who churned; take rows that it was not trained on.
+    """
+    with _told():
+        from churn_serving.commands import write_card
+
+        write_card(directory, data, out, digest)
 
 
 @app.command()

@@ -10,14 +10,16 @@ from churn_serving.batch.run import score_files
 from churn_serving.bundle.schema import GOLDEN_TOLERANCE, CrossValidation, Metrics
 from churn_serving.bundle.write import check_target, write_files
 from churn_serving.errors import DataError
-from churn_serving.model import load_model
+from churn_serving.model import Model, load_model
 
 EXIT_REJECTED = 3
 """Some rows were rejected: neither success nor failure, so that a scheduler can tell."""
 EXIT_INTERRUPTED = 130
 
 
-def train_bundle(out: Path, *, algorithm: str, calibration: str | None, **plan: Any) -> None:
+def train_bundle(
+    out: Path, *, algorithm: str, calibration: str | None, card: Path | None, **plan: Any
+) -> None:
     """Train, write the bundle to `out`, load it again as `serve` will, and say how good it is."""
     check_target(out)
     try:
@@ -36,10 +38,10 @@ def train_bundle(out: Path, *, algorithm: str, calibration: str | None, **plan: 
             **plan,
         )
     )
-    _write(out, trained)
+    _write(out, trained, card)
 
 
-def export_bundle(path: Path, out: Path, *, trust_pickle: bool, **plan: Any) -> None:
+def export_bundle(path: Path, out: Path, *, trust_pickle: bool, card: Path | None, **plan: Any) -> None:
     """Convert the pipeline in `path`, write the bundle to `out`, load it again as `serve` will."""
     check_target(out)
     try:
@@ -51,10 +53,10 @@ def export_bundle(path: Path, out: Path, *, trust_pickle: bool, **plan: Any) -> 
         ) from None
     if trust_pickle:
         print(f"note: {path} may run any code as it is read; you said that you trust it", file=sys.stderr)
-    _write(out, export(load_pipeline(path, trust_pickle=trust_pickle), ExportPlan(**plan)))
+    _write(out, export(load_pipeline(path, trust_pickle=trust_pickle), ExportPlan(**plan)), card)
 
 
-def _write(out: Path, trained: Any) -> None:
+def _write(out: Path, trained: Any, card: Path | None) -> None:
     write_files(out, trained.files)
     model = load_model(out)
     if trained.unlabelled_rows:
@@ -66,6 +68,35 @@ def _write(out: Path, trained: Any) -> None:
     print(f"churn: {manifest.target} = {manifest.positive}, otherwise {others[0]}")
     _print_metrics(manifest.metrics)
     print(f"bundle  {out}\ndigest  {model.digest}")
+    if card is not None:
+        _draw_card(model, trained.holdout, card)
+
+
+def write_card(directory: Path, data: Path, out: Path, digest: str | None) -> None:
+    """Draw the model card of a bundle on labelled customers."""
+    model = load_model(directory, digest)
+    try:
+        from churn_serving.train.table import read_table
+    except ModuleNotFoundError as error:
+        raise _missing_card(error) from None
+    _draw_card(model, read_table(data), out)
+
+
+def _draw_card(model: Model, holdout: Any, out: Path) -> None:
+    try:
+        from churn_serving.train.page import build_page
+    except ModuleNotFoundError as error:
+        raise _missing_card(error) from None
+    page = build_page(model, holdout)
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"the card {out} cannot be written: {error.strerror}") from None
+    print(f"card    {out}")
+
+
+def _missing_card(error: ModuleNotFoundError) -> DataError:
+    return DataError(f"{error.name} is not installed; the card needs: pip install 'churn-serving[card]'")
 
 
 def check_bundle(directory: Path, digest: str | None) -> None:

@@ -28,10 +28,15 @@ _GOLDEN_ROWS = 2 * MIN_GOLDEN_ROWS
 
 @dataclass(frozen=True)
 class Trained:
-    """A bundle's files by name and what to tell about them."""
+    """A bundle's files by name and what to tell about them.
+
+    Attributes:
+        holdout: The labelled customers that the metrics are of.
+    """
 
     files: dict[str, bytes]
     manifest: Manifest
+    holdout: Table
     ignored: Sequence[Ignored]
     unlabelled_rows: int
 
@@ -59,7 +64,9 @@ def assemble(
         model=model,
         manifest=manifest,
         golden=_golden(table, manifest.features, probability),
-        reference=build_reference(manifest.features, _take(table, reference_rows), probability[holdout_rows]),
+        reference=build_reference(
+            manifest.features, take_rows(table, reference_rows).columns, probability[holdout_rows]
+        ),
         card=build_card(manifest),
     )
 
@@ -68,6 +75,12 @@ def encode_table(table: Table, features: Sequence[Feature]) -> Matrix:
     """The coded matrix (rows, features)."""
     columns = [encode_column(feature, table.columns[feature.name]) for feature in features]
     return np.column_stack(columns).astype(np.float32)
+
+
+def take_rows(table: Table, rows: Indices) -> Table:
+    """Some customers of a table, in the order of `rows`."""
+    columns = {name: [cells[row] for row in rows] for name, cells in table.columns.items()}
+    return Table(columns, table.digest)
 
 
 def created() -> str | UnsetType:
@@ -90,10 +103,6 @@ def libraries(**others: str) -> dict[str, str]:
         "scikit-learn": sklearn.__version__,
         **others,
     }
-
-
-def _take(table: Table, rows: Indices) -> dict[str, list[str]]:
-    return {name: [cells[row] for row in rows] for name, cells in table.columns.items()}
 
 
 def _golden(table: Table, features: Sequence[Feature], probability: Floats) -> list[GoldenRow]:

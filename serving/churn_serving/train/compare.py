@@ -9,10 +9,10 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from churn_serving.bundle.schema import Numeric
 from churn_serving.errors import DataError
-from churn_serving.features import InvalidRecordsError, parse_cell, to_matrix
 from churn_serving.model import Model
 from churn_serving.scorer import publish
 from churn_serving.train.calibration import Floats
+from churn_serving.train.labelled import encode_accepted
 from churn_serving.train.table import Table, drop_unlabelled, read_labels, require_column
 
 MIN_SEGMENT_ROWS = 30
@@ -105,21 +105,11 @@ def compare(first: Model, second: Model, table: Table, *, resamples: int, seed: 
 
 
 def _score(model: Model, table: Table) -> Floats:
-    features = model.manifest.features
-    for feature in features:
-        require_column(table, feature.name, f"model {model.manifest.name} {model.manifest.version}")
-    names = [feature.name for feature in features]
-    columns = [[parse_cell(feature, cell) for cell in table.columns[feature.name]] for feature in features]
+    """Per row; NaN where the model rejects it."""
+    kept, matrix = encode_accepted(model, table)
     scores = np.full(table.rows, np.nan)
-    kept, encoded = [], []
-    for row, values in enumerate(zip(*columns, strict=True)):
-        try:
-            encoded += model.encoder.encode([dict(zip(names, values, strict=True))]).rows
-        except InvalidRecordsError:
-            continue
-        kept.append(row)
-    if kept:
-        scores[kept] = publish(model.scorer.probabilities(to_matrix(encoded, len(features))))
+    if len(kept):
+        scores[kept] = publish(model.scorer.probabilities(matrix))
     return scores
 
 

@@ -101,7 +101,7 @@ def export(pipeline: Any, plan: ExportPlan) -> Trained:
     )  # fmt: skip
     every = np.arange(table.rows)
     files = assemble(manifest, model, table, expected, reference_rows=every, holdout_rows=every)
-    return Trained(files, manifest, columns.ignored, whole.rows - table.rows)
+    return Trained(files, manifest, table, columns.ignored, whole.rows - table.rows)
 
 
 def _describe(

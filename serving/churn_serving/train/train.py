@@ -8,7 +8,7 @@ import msgspec
 
 from churn_serving.bundle.schema import MIN_GOLDEN_ROWS, Feature, Manifest, Metrics
 from churn_serving.errors import DataError
-from churn_serving.train.assemble import Trained, assemble, created, encode_table, libraries
+from churn_serving.train.assemble import Trained, assemble, created, encode_table, libraries, take_rows
 from churn_serving.train.calibration import Calibration, Floats
 from churn_serving.train.classifiers import Algorithm, import_library
 from churn_serving.train.columns import Columns, decide_columns
@@ -76,7 +76,8 @@ def train(plan: TrainingPlan) -> Trained:
         reference_rows=outcome.split.fit_rows,
         holdout_rows=outcome.split.test_rows,
     )
-    return Trained(files, manifest, columns.ignored, whole.rows - table.rows)
+    holdout = take_rows(table, outcome.split.test_rows)
+    return Trained(files, manifest, holdout, columns.ignored, whole.rows - table.rows)
 
 
 @dataclass(frozen=True)
