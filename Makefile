@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
 MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
 
-.PHONY: help setup demo down check test test-api test-chart test-nodes bench bench-operator bench-serving soak faults generate lock format
+.PHONY: help setup demo down check test test-api test-chart test-nodes bench bench-operator bench-serving soak faults fuzz-serving endure-serving restart-serving generate lock format
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,6 +63,15 @@ soak: setup ## Roll, drain, scale, kill and cut for 20 minutes under load; no re
 faults: setup ## Every fault at every request of the operator, not only the sample that `make test` takes
 	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest tests/api/test_crashes.py tests/api/test_errors.py tests/api/test_watches.py
 
+fuzz-serving: setup ## Ask the server 20,000 times what its OpenAPI document allows and what it does not (docs/hostile.md)
+	$(BIN)/churn-dev fuzz-serving --record docs/hostile.md
+
+endure-serving: setup ## Ask one server a million times and watch its memory (docs/hostile.md)
+	$(BIN)/churn-dev endure-serving --record docs/hostile.md
+
+restart-serving: setup ## Restart servers 20 times behind a load balancer; no request may fail (docs/hostile.md)
+	$(BIN)/churn-dev restart-serving --record docs/hostile.md
+
 generate: setup ## Write every generated file from its source
 	$(BIN)/python -m churn_dev.generate
 
@@ -76,5 +85,5 @@ lock: setup ## Resolve the requirements anew (hash-locked: one file an image, on
 	$(LOCK) --group dev/pyproject.toml:tools -o dev/uv.txt
 	$(LOCK) $(MEMBERS) --extra train --extra card --extra batch --extra export --extra xgboost --extra lightgbm --group dev/pyproject.toml:tools --group dev/pyproject.toml:check \
 	  --group dev/pyproject.toml:test --no-emit-package churn-operator --no-emit-package churn-serving -o dev/requirements.txt
-	for peer in bentoml kserve mlserver naive; do $(LOCK) dev/peers/$$peer.in -o dev/peers/$$peer.txt || exit 1; done
+	for peer in bentoml kserve mlserver naive schemathesis; do $(LOCK) dev/peers/$$peer.in -o dev/peers/$$peer.txt || exit 1; done
 	$(LOCK) dev/policy/checkov.in -o dev/policy/requirements.txt

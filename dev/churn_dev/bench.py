@@ -60,11 +60,12 @@ def at_most(
     return Figure(what, f"≤ {goal:g}{unit}" if goal else "0", shown, measured <= goal)
 
 
-def record(figures: Iterable[Figure], page: Path) -> None:
-    """Writes the table into the page, between the two lines that mark its place."""
-    before, _, rest = page.read_text().partition(MARKS[0])
+def record(figures: Iterable[Figure], page: Path, part: str = "") -> None:
+    """Writes the table into the page, between the two lines that mark its place, or that of the part."""
+    opening = f"<!-- figures: {part} -->" if part else MARKS[0]
+    before, _, rest = page.read_text().partition(opening)
     _, _, after = rest.partition(MARKS[1])
-    page.write_text(f"{before}{MARKS[0]}\n{table(figures)}{MARKS[1]}{after}")
+    page.write_text(f"{before}{opening}\n{table(figures)}{MARKS[1]}{after}")
 
 
 def table(figures: Iterable[Figure]) -> str:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,13 @@ from churn_dev import images, tools
 from churn_dev.console import step
 from churn_dev.errors import DevError
 from churn_dev.kubectl import KubectlError
+
+if TYPE_CHECKING:
+    from churn_dev.bench import Figure
+
+Bundle = Annotated[Path, typer.Option(help="What to serve.")]
+Record = Annotated[Path | None, typer.Option(help="Page to write the table into.")]
+SAMPLE = Path("k8s/samples/bundle")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -176,6 +183,62 @@ def soak(
     if record is not None:
         benchmarks.record(figures, record)
     if not all(figure.met for figure in figures):
+        raise typer.Exit(1)
+
+
+@app.command("fuzz-serving")
+def fuzz_serving(
+    bundle: Bundle = SAMPLE,
+    cases: Annotated[int, typer.Option(min=1, help="Requests at least.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Other ones with another.")] = 1,
+    record: Record = None,
+) -> None:
+    """Ask the server what its OpenAPI document allows and what it does not; exit 1 where it errs."""
+    from churn_dev import fuzz_serving as fuzzing
+
+    with _one_line_errors():
+        fuzzed = fuzzing.run(bundle, cases=cases, seed=seed)
+    if fuzzed.failures:
+        print(fuzzed.log, file=sys.stderr)
+    _tell(list(fuzzed.figures()), record, "fuzz-serving")
+
+
+@app.command("endure-serving")
+def endure_serving(
+    bundle: Bundle = SAMPLE,
+    requests: Annotated[int, typer.Option(min=1, help="Answers at least.")] = 1_000_000,
+    record: Record = None,
+) -> None:
+    """Ask one server a million times; exit 1 where its memory grows."""
+    from churn_dev import endurance
+
+    with _one_line_errors():
+        figures = list(endurance.run(bundle, requests=requests).figures())
+    _tell(figures, record, "endure-serving")
+
+
+@app.command("restart-serving")
+def restart_serving(
+    bundle: Bundle = SAMPLE,
+    count: Annotated[int, typer.Option(min=1, help="Restarts.")] = 20,
+    drain_seconds: Annotated[float, typer.Option(min=0, help="As the server's setting.")] = 5.0,
+    record: Record = None,
+) -> None:
+    """Restart servers behind a load balancer under load; exit 1 where a request fails."""
+    from churn_dev import restarts
+
+    with _one_line_errors():
+        figures = list(restarts.run(bundle, count=count, drain_seconds=drain_seconds).figures())
+    _tell(figures, record, "restart-serving")
+
+
+def _tell(figures: "list[Figure]", page: Path | None, part: str) -> None:
+    from churn_dev import bench as benchmarks
+
+    print(benchmarks.table(figures), end="")
+    if page is not None:
+        benchmarks.record(figures, page, part)
+    if any(figure.met is False for figure in figures):
         raise typer.Exit(1)
 
 

@@ -1,0 +1,81 @@
+"""`churn-dev fuzz-serving`: schemathesis asks the server what its OpenAPI document allows, and what not."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from churn_dev.bench import Figure
+from churn_dev.console import step
+from churn_dev.peers import REQUIREMENTS, environment
+from churn_dev.served import served
+
+# Of 16 operations, those that take a body get every case they are given.
+_OPERATIONS_WITH_BODY = 5
+
+
+@dataclass(frozen=True)
+class Fuzzed:
+    """What came of it.
+
+    Attributes:
+        cases: Requests that were made up, sent and whose answers were checked.
+        failures: Kinds of failures, each with the operations that have it.
+        log: What schemathesis printed, with a command that repeats each failure.
+    """
+
+    cases: int
+    failures: list[str]
+    log: str
+
+    def figures(self) -> Iterable[Figure]:
+        """Beside their goals."""
+        yield Figure("requests made up by schemathesis", "≥ 20,000", f"{self.cases:,}", self.cases >= 20_000)
+        failures = "; ".join(self.failures) or "0"
+        yield Figure("server errors and violations of the document", "0", failures, not self.failures)
+
+
+def run(bundle: Path, *, cases: int, seed: int, phases: str = "examples,coverage,fuzzing") -> Fuzzed:
+    """Serve the bundle and ask at least `cases` times, with every check on.
+
+    Few records are allowed in a request, so that one too many are few as well.
+
+    Raises:
+        RuntimeError: The run did not end by itself, so there is nothing to say.
+    """
+    program = environment("schemathesis") / "st"
+    with (
+        tempfile.TemporaryDirectory() as work,
+        served(bundle, max_records=20) as server,
+        step(f"{cases} made-up requests and more"),
+    ):
+        report = Path(work) / "report.json"
+        done = subprocess.run(
+            [
+                program, "--config-file", REQUIREMENTS / "schemathesis.toml", "--no-color",
+                "run", f"{server.url}/openapi.json", "--phases", phases,
+                "--continue-on-failure",
+                "--max-examples", str(-(-cases // _OPERATIONS_WITH_BODY)), "--seed", str(seed),
+                "--suppress-health-check", "all", "--report", "json", "--report-json-path", report,
+            ],
+            cwd=work, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if not report.exists():
+            raise RuntimeError(f"schemathesis gave no report:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return _read(json.loads(report.read_text()), done.stdout)
+
+
+def _read(report: dict[str, Any], log: str) -> Fuzzed:
+    """The figures in a report.
+
+    Raises:
+        RuntimeError: The run was cut short, or not every operation was asked.
+    """
+    operations, cases = report["operations"], report["test_cases"]
+    if not report["complete"] or report["errors"] or operations["errored"] or operations["skipped"]:
+        raise RuntimeError(f"schemathesis did not finish: {report['stop_reason']}\n{log[-2000:]}")
+    failures = [f"{each['title']}: {', '.join(each['operations'])}" for each in report["failures"]]
+    return Fuzzed(cases["generated"], failures, log)
