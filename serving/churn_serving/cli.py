@@ -60,6 +60,12 @@ def app() -> None:
     help="Also measure on K parts of the training rows, each with a model fitted on others.",
 )
 @click.option(
+    "--search",
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    help="Try N settings of the algorithm on parts of the training rows, and take the best.",
+)
+@click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Decides which rows are held back."
 )
 @click.option(

@@ -36,9 +36,14 @@ def train_bundle(
             algorithm=Algorithm(algorithm),
             calibration=None if calibration is None else Calibration(calibration),
             **plan,
-        )
+        ),
+        _tell_search,
     )
     _write(out, trained, card)
+
+
+def _tell_search(done: int, total: int, best: float) -> None:
+    print(f"search: {done} of {total} settings tried, best AUC {best:.4f}", file=sys.stderr, flush=True)
 
 
 def export_bundle(path: Path, out: Path, *, trust_pickle: bool, card: Path | None, **plan: Any) -> None:

@@ -20,6 +20,7 @@ from churn_serving.train.calibration import Floats
 from churn_serving.train.card import build_card
 from churn_serving.train.columns import Ignored
 from churn_serving.train.evaluate import build_reference
+from churn_serving.train.search import Found
 from churn_serving.train.split import Indices
 from churn_serving.train.table import Table
 
@@ -49,6 +50,7 @@ def assemble(
     *,
     reference_rows: Indices,
     holdout_rows: Indices,
+    found: Found | None = None,
 ) -> dict[str, bytes]:
     """The bundle's files by name.
 
@@ -59,6 +61,7 @@ def assemble(
         probability: Of churn per row of the table, as the library gives it.
         reference_rows: Whose columns are the distribution that drift is held against.
         holdout_rows: Whose probabilities are.
+        found: What a search of settings found, for the card.
     """
     return build_files(
         model=model,
@@ -67,7 +70,7 @@ def assemble(
         reference=build_reference(
             manifest.features, take_rows(table, reference_rows).columns, probability[holdout_rows]
         ),
-        card=build_card(manifest),
+        card=build_card(manifest, found),
     )
 
 

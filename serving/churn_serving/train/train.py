@@ -1,13 +1,14 @@
 """From a file of customers to the files of a bundle: read, decide, fit, measure, build."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from churn_serving.bundle.schema import MIN_GOLDEN_ROWS, Feature, Manifest, Metrics
+from churn_serving.bundle.schema import CrossValidation, Feature, Manifest, Metrics
 from churn_serving.errors import DataError
+from churn_serving.features import Matrix
 from churn_serving.train.assemble import Trained, assemble, created, encode_table, libraries, take_rows
 from churn_serving.train.calibration import Calibration, Floats
 from churn_serving.train.classifiers import Algorithm, import_library
@@ -15,10 +16,11 @@ from churn_serving.train.columns import Columns, decide_columns
 from churn_serving.train.evaluate import measure, spread
 from churn_serving.train.onnx_graph import build_graph
 from churn_serving.train.pipeline import Fitted, Recipe, fit, predict
-from churn_serving.train.split import Indices, Split, folds, split_at_random, split_by_time
+from churn_serving.train.search import Found, Report, search
+from churn_serving.train.split import Churned, Indices, Split, folds, split_at_random, split_by_time
 from churn_serving.train.table import Labels, Table, drop_unlabelled, read_labels, read_table, require_column
 
-_GOLDEN_ROWS = 2 * MIN_GOLDEN_ROWS
+_SEARCH_FOLDS = 5
 _TIME_OPTION = "--time-col"
 
 
@@ -32,6 +34,7 @@ class TrainingPlan:
         calibration: None takes the classifier's own probabilities.
         time_column: Its latest rows are the holdout and it is not learnt from; None holds back at random.
         cross_validate: Number of folds; None does without.
+        search: Number of settings of the algorithm to try; None takes ours.
         threshold: Probability from which a customer counts as churning, unless whoever serves says otherwise.
     """
 
@@ -47,12 +50,17 @@ class TrainingPlan:
     calibration: Calibration | None = None
     time_column: str | None = None
     cross_validate: int | None = None
+    search: int | None = None
     threshold: float = 0.5
     seed: int = 0
 
 
-def train(plan: TrainingPlan) -> Trained:
-    """Train a model.
+def _tell_nobody(_done: int, _total: int, _best: float) -> None:
+    pass
+
+
+def train(plan: TrainingPlan, report: Report = _tell_nobody) -> Trained:
+    """Train a model; `report` is told how far a search is.
 
     The columns' descriptions (range, categories, centre and scale) come from all labelled rows; the
     classifier is fitted on the training part only, and that classifier, not one refitted on everything, is
@@ -66,7 +74,7 @@ def train(plan: TrainingPlan) -> Trained:
     table = drop_unlabelled(whole, plan.target)
     labels = read_labels(table, plan.target, plan.positive)
     columns = _decide_columns(plan, table)
-    outcome = _learn(plan, table, columns.features, labels)
+    outcome = _learn(plan, table, columns.features, labels, report)
     manifest = _describe(plan, table, labels, columns, outcome)
     files = assemble(
         manifest,
@@ -75,6 +83,7 @@ def train(plan: TrainingPlan) -> Trained:
         outcome.probability,
         reference_rows=outcome.split.fit_rows,
         holdout_rows=outcome.split.test_rows,
+        found=outcome.found,
     )
     holdout = take_rows(table, outcome.split.test_rows)
     return Trained(files, manifest, holdout, columns.ignored, whole.rows - table.rows)
@@ -88,6 +97,7 @@ class _Outcome:
     probability: Floats
     split: Split
     metrics: Metrics
+    found: Found | None
 
 
 def _decide_columns(plan: TrainingPlan, table: Table) -> Columns:
@@ -103,35 +113,45 @@ def _decide_columns(plan: TrainingPlan, table: Table) -> Columns:
     return columns
 
 
-def _learn(plan: TrainingPlan, table: Table, features: Sequence[Feature], labels: Labels) -> _Outcome:
+def _learn(
+    plan: TrainingPlan, table: Table, features: Sequence[Feature], labels: Labels, report: Report
+) -> _Outcome:
     matrix, churned = encode_table(table, features), labels.churned
-    recipe = Recipe(plan.algorithm, features, plan.seed, plan.calibration)
-
-    def fit_on(rows: Indices) -> Fitted:
-        return fit(recipe, matrix[rows], churned[rows])
-
-    def measure_on(rows: Indices, probability: Floats, fit_rows: Indices) -> Metrics:
-        return measure(churned[rows], probability, train_rows=len(fit_rows))
-
     split = (
         split_at_random(churned, plan.seed)
         if plan.time_column is None
         else split_by_time(table, plan.time_column, churned)
     )
+    recipe = Recipe(plan.algorithm, features, plan.seed, plan.calibration)
+    found = None
+    if plan.search is not None:
+        parts = list(folds(split, churned, plan.cross_validate or _SEARCH_FOLDS, plan.seed))
+        found = search(recipe, matrix, churned, parts, count=plan.search, report=report)
+        recipe = replace(recipe, parameters=found.chosen.parameters)
     validation = None
     if plan.cross_validate is not None:
-        parts = folds(split, churned, plan.cross_validate, plan.seed)
-        validation = spread(
-            [measure_on(test, predict(fit_on(part), matrix[test]), part) for part, test in parts]
-        )
-    fitted = fit_on(split.fit_rows)
+        parts = list(folds(split, churned, plan.cross_validate, plan.seed))
+        validation = _cross_validate(recipe, matrix, churned, parts)
+    fitted = fit(recipe, matrix[split.fit_rows], churned[split.fit_rows])
     probability = predict(fitted, matrix)
+    test_rows = split.test_rows
     metrics = msgspec.structs.replace(
-        measure_on(split.test_rows, probability[split.test_rows], split.fit_rows),
+        measure(churned[test_rows], probability[test_rows], train_rows=len(split.fit_rows)),
         holdout_from=split.holdout_from,
         cross_validation=validation,
     )
-    return _Outcome(fitted, probability, split, metrics)
+    return _Outcome(fitted, probability, split, metrics, found)
+
+
+def _cross_validate(
+    recipe: Recipe, matrix: Matrix, churned: Churned, parts: Sequence[tuple[Indices, Indices]]
+) -> CrossValidation:
+    measured = []
+    for fit_rows, test_rows in parts:
+        fitted = fit(recipe, matrix[fit_rows], churned[fit_rows])
+        probability = predict(fitted, matrix[test_rows])
+        measured.append(measure(churned[test_rows], probability, train_rows=len(fit_rows)))
+    return spread(measured)
 
 
 def _describe(
