@@ -25,15 +25,16 @@ SYSTEM = "churn-operator"
 _RIGHTS = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
 
 
-def install_rights(kubeconfig: Path, namespace: str, *values: str) -> str:
+def install_rights(kubeconfig: Path, namespace: str, *values: str, chart: Path = CHART) -> str:
     """Installs the chart's rights into a namespace; a kubeconfig of its service account, as text.
 
     Args:
         kubeconfig: of an administrator.
         namespace: made when it is missing.
         values: `key=value` settings of the chart.
+        chart: which one.
     """
-    command: list[str | Path] = [tools.path("helm"), "template", SYSTEM, CHART, "--namespace", namespace]
+    command: list[str | Path] = [tools.path("helm"), "template", SYSTEM, chart, "--namespace", namespace]
     options = ["--kube-version=1.35.0", *(f"--set={value}" for value in values)]
     rendered = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
     admin = Kubectl(kubeconfig, namespace)
@@ -54,6 +55,7 @@ class Operator:
         log: where its own log goes.
         namespace: the one that it serves; empty for all.
         settings: others, by their names without the prefix.
+        package: a wheel of another release, instead of what is installed.
     """
 
     kubeconfig: Path
@@ -61,6 +63,7 @@ class Operator:
     log: Path
     namespace: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    package: Path | None = None
     health_port: int = 0
     metrics_port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None)
@@ -82,6 +85,8 @@ class Operator:
         environment = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the image has its byte code too
         environment |= {f"CHURN_OPERATOR_{name}": value for name, value in settings.items()}
+        if self.package:
+            environment["PYTHONPATH"] = str(self.package)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "churn_operator"], env=environment, stdout=log, stderr=log
