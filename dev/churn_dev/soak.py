@@ -112,14 +112,15 @@ def run(name: str, work: Path) -> Result:
         cluster = release.bring_up(name)
     if not isinstance(cluster, LocalCluster):
         raise DevError("the soak stops parts of the cluster: run it with CLUSTER=local")
-    with step("models"):
-        models = bundles.publish_models(cluster, work)
-    kubectl = Kubectl(cluster.kubeconfig, NAMESPACE)
-    kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found")
-    kubectl.apply(restricted_namespace(NAMESPACE))
-    result = soak(cluster, kubectl, models, Plan())
-    down(name)
-    return result
+    try:
+        with step("models"):
+            models = bundles.publish_models(cluster, work)
+        kubectl = Kubectl(cluster.kubeconfig, NAMESPACE)
+        kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found")
+        kubectl.apply(restricted_namespace(NAMESPACE))
+        return soak(cluster, kubectl, models, Plan())
+    finally:
+        down(name)
 
 
 def soak(cluster: LocalCluster, kubectl: Kubectl, models: bundles.Models, plan: Plan) -> Result:
