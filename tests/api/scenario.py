@@ -9,7 +9,7 @@ from churn_operator.kinds import CHURN_MODEL, SERVICE
 from churn_operator.names import REPLICAS_MANAGER
 from churn_operator.runtime.client import APPLY, JSON_PATCH, MERGE_PATCH
 
-from .trial import SPEC, State, Trial
+from .trial import PATIENCE_SECONDS, SPEC, State, Trial
 
 AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70}
 OTHER = {"uri": "oci://registry.example/telco:2", "digest": "sha256:" + "1" * 64}
@@ -137,7 +137,7 @@ async def look(trial: Trial, step: str) -> State:
     return await trial.state(stamps=step == new_threshold.__name__)
 
 
-async def agree(trial: Trial, step: str, reference: Reference) -> None:
+async def agree(trial: Trial, step: str, reference: Reference, *, seconds: float = PATIENCE_SECONDS) -> None:
     """Waits until the trial's state after a step is the reference's.
 
     Raises:
@@ -149,7 +149,7 @@ async def agree(trial: Trial, step: str, reference: Reference) -> None:
         return await look(trial, step) == wanted
 
     with contextlib.suppress(TimeoutError):
-        await trial.until(same, "the same state")
+        await trial.until(same, "the same state", seconds=seconds)
         return
     found = await look(trial, step)
     for name in sorted(found.keys() | wanted.keys()):

@@ -16,7 +16,7 @@ from churn_dev.fault_proxy import Call, Exchange, Fault, Reply, pass_on
 from churn_operator.kinds import CHURN_MODEL, CONFIG_MAP
 
 from .scenario import SITES, STEPS, Reference, agree, name_of, suspend
-from .trial import QUICK, SPEC, Lane, Trial, said
+from .trial import PATIENCE_SECONDS, QUICK, SPEC, Lane, Trial, said
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
@@ -187,7 +187,8 @@ async def matrix(lane: Lane) -> Matrix:
             trial.start()
             for step in STEPS:
                 await step(trial)
-                await agree(trial, step.__name__, result.reference)
+                patience = PATIENCE_SECONDS + 6 * LATE_SECONDS  # what follows from what is late is late too
+                await agree(trial, step.__name__, result.reference, seconds=patience)
 
     async def trouble(way_of: Callable[[str], str]) -> None:
         async with turns, Trial.open(lane, PACE, hold=True) as trial:
