@@ -61,7 +61,8 @@ soak: setup ## Roll, drain, scale, kill and cut for 20 minutes under load; no re
 	$(BIN)/churn-dev soak --record docs/soak.md
 
 faults: setup ## Every fault at every request of the operator, not only the sample that `make test` takes
-	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest tests/api/test_crashes.py tests/api/test_errors.py tests/api/test_watches.py
+	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest --timeout=3600 tests/api/test_crashes.py tests/api/test_errors.py tests/api/test_watches.py tests/api/test_generated.py
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --timeout=3600 tests/operator/test_machine.py
 
 fuzz-serving: setup ## Ask the server 20,000 times what its OpenAPI document allows and what it does not (docs/hostile.md)
 	$(BIN)/churn-dev fuzz-serving --record docs/hostile.md
