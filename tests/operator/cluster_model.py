@@ -12,6 +12,7 @@ from churn_operator.errors import (
     NotFoundError,
     ServerTroubleError,
     TooManyRequestsError,
+    UnprocessableError,
     UnreachableError,
 )
 from churn_operator.kinds import AUTOSCALER, DEPLOYMENT, POD, Kind
@@ -266,17 +267,23 @@ def merged(obj: Any, patch: Any) -> Any:
 
 
 def _json_patched(obj: Json, operations: list[Json]) -> Json:
-    """The operations that the operator uses of RFC 6902."""
+    """The operations that the operator uses of RFC 6902; as on the server, the version is compared last."""
+    seen = copy.deepcopy(obj)
     for operation in operations:
         *parents, last = [
             part.replace("~1", "/").replace("~0", "~") for part in operation["path"][1:].split("/")
         ]
-        target: Any = obj
-        for part in parents:
-            target = target[int(part) if isinstance(target, list) else part]
-        key = int(last) if isinstance(target, list) else last
-        if operation["op"] == "remove":
-            del target[key]
-        elif target[key] != operation["value"]:  # only ever the version that was seen
-            raise ConflictError(409, "another version")
-    return obj
+        try:
+            target: Any = seen
+            for part in parents:
+                target = target[int(part) if isinstance(target, list) else part]
+            key = int(last) if isinstance(target, list) else last
+            if operation["op"] == "remove":
+                del target[key]
+            else:
+                target[key] = operation["value"]
+        except (KeyError, IndexError):
+            raise UnprocessableError(422, f"nothing is at {operation['path']}") from None
+    if seen["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
+        raise ConflictError(409, "another version")
+    return seen
