@@ -79,5 +79,7 @@ async def test_a_wrong_value_is_refused_with_its_field_named(lane: Lane) -> None
     async with Trial.open(lane) as trial:
         for spec, field in drawn(broken_specs(), 500 if THOROUGH else AT_ONCE):
             with pytest.raises(UnprocessableError) as refusal:
-                await trial.apply(spec, "broken")
+                await lane.admin.create(
+                    CHURN_MODEL, CHURN_MODEL.named(trial.namespace, "broken") | {"spec": spec}, "author"
+                )
             assert field.split(".")[1] in refusal.value.message

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,9 @@ REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 WATCH_SECONDS = 290
 SILENCE_SECONDS = 75
 """A watch is at least bookmarked once a minute; longer silence means that the connection is dead."""
+
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+"""Characters that JSON may hold bare and YAML may not (YAML 1.2, 5.1); half a surrogate no text may hold."""
 
 # 401: a rotated token is read again within a minute.
 _ERRORS: dict[int, type[ApiError]] = {
@@ -140,7 +144,8 @@ class Client:
         """Server-side apply, forced: what we name is ours."""
         path = kind.path(obj["metadata"].get("namespace"), obj["metadata"]["name"], subresource)
         query = {"fieldManager": manager, "force": "true"}
-        return await self._object("PATCH", path, query=query, body=obj, content_type=APPLY)
+        written = f"{APPLY}; charset=utf-8"  # the library sends what is called so as it is
+        return await self._object("PATCH", path, query=query, body=as_yaml(obj), content_type=written)
 
     async def patch(
         self, kind: Kind, namespace: str, name: str, body: Any, manager: str, *, content_type: str
@@ -231,6 +236,20 @@ class Client:
             raise UnreachableError(0, f"{method} {path}: {error!r}") from error
         finally:
             REQUESTS.labels(code=code, method=verb or method).inc()
+
+
+def as_yaml(obj: dict[str, Any]) -> bytes:
+    r"""An object as the server reads it for an apply: JSON that is YAML too.
+
+    YAML knows no pairs of surrogates (`\ud83d\ude00` is an error there) and no bare control characters.
+    """
+    text = json.dumps(obj, ensure_ascii=False)
+    return _NOT_YAML.sub(_escaped, text).encode()
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return "\\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
 
 
 def _parse(content: bytes, status: int) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from churn_operator.runtime.client import connection
+from churn_operator.runtime.client import as_yaml, connection
 
 SERVER = "https://api.example:6443"
 
@@ -45,3 +47,16 @@ async def test_no_proxy_is_used_where_the_environment_excepts_the_api_server(mon
 @pytest.mark.usefixtures("kubeconfig")
 async def test_no_proxy_is_used_where_none_is_named():
     assert (await connection()).proxy is None
+
+
+@given(
+    st.dictionaries(
+        st.text(), st.text() | st.lists(st.text()) | st.floats(-1e9, 1e9) | st.booleans(), max_size=5
+    )
+)
+def test_whatever_text_an_object_holds_is_yaml_that_means_the_same(obj: dict[str, object]):
+    assert yaml.safe_load(as_yaml({"data": obj})) == {"data": obj}
+
+
+def test_half_a_character_is_replaced_and_does_not_stop_the_rest():
+    assert yaml.safe_load(as_yaml({"message": "a\ud800b \U0001f600"})) == {"message": "a\ufffdb \U0001f600"}
