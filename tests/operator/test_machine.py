@@ -269,7 +269,8 @@ def test_what_is_there_is_what_is_asked_for(life: list[tuple[Any, ...]]):
         patch.setattr(audit_module, "DELIVERY_SECONDS", 0.0)
         patch.setattr(reconcile_module, "time", reconcile_module.time)  # the machine's clock goes with it
         machine = Machine()
-        machine.apply("a", {})
+        machine.apply("a", {"autoscaling": AUTOSCALING})
+        machine.apply("b", {})
         machine.settle()
         for step, *how in life:
             getattr(machine, step)(*how)
