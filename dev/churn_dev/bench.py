@@ -180,7 +180,7 @@ class OperatorBench:
         scaled = {"minReplicas": 2, "maxReplicas": 3, "targetCPUUtilizationPercentage": 70}
         with step("requests of a creation"):
             asked = self._requests(lambda: self._apply(autoscaling=scaled))
-        yield _few(f"requests per created ChurnModel with {CHILDREN} children", asked, CHILDREN + 2)
+        yield few_requests(f"requests per created ChurnModel with {CHILDREN} children", asked, CHILDREN + 2)
 
     def _changes(self) -> Iterable[Figure]:
         scaled = {"minReplicas": 2, "maxReplicas": 4, "targetCPUUtilizationPercentage": 70}
@@ -201,20 +201,20 @@ class OperatorBench:
         for what, goal, spec in changes:
             with step(f"requests of a change: {what}"):
                 asked = self._requests(partial(self._apply, **spec))
-            yield _few(f"requests per change: {what}", asked, goal)
+            yield few_requests(f"requests per change: {what}", asked, goal)
 
     def _rest(self) -> Iterable[Figure]:
         with step(f"{AT_REST_SECONDS} s at rest"):
             log = AuditLog(self._audit_log, OPERATOR)
             time.sleep(AT_REST_SECONDS)
             writes = log.writes()
-        yield _few(f"writes at rest, {AT_REST_SECONDS} s", writes, 0)
+        yield few_requests(f"writes at rest, {AT_REST_SECONDS} s", writes, 0)
         with step("restart"):
             log = AuditLog(self._audit_log, OPERATOR)
             self._restart()
             time.sleep(15)
             writes = log.writes()
-        yield _few("writes on restart", writes, 0)
+        yield few_requests("writes on restart", writes, 0)
 
     def _memory(self) -> Iterable[Figure]:
         operator = self._pod_memory(self._system, "deployment/churn-operator")
@@ -252,7 +252,8 @@ class OperatorBench:
         self._system.run("rollout", "status", "deployment/churn-operator", "--timeout=90s")
 
 
-def _few(what: str, requests: list[Request], goal: int) -> Figure:
+def few_requests(what: str, requests: list[Request], goal: int) -> Figure:
+    """A number of requests that should not exceed its goal, and which they were."""
     counts = Counter(f"{request.verb} {request.target}" for request in requests)
     detail = ", ".join(f"{n} {which}" for which, n in sorted(counts.items()))
     return at_most(what, len(requests), goal, detail=detail)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from churn_dev import fleet, kwok
 from churn_dev.audit import AuditLog
-from churn_dev.bench import CHILDREN, Figure, at_most, resident
+from churn_dev.bench import CHILDREN, Figure, at_most, few_requests, resident
 from churn_dev.console import step
 from churn_dev.disturb_children import DISTURBANCES, Repair, disturb
+from churn_dev.handover import hand_over
 from churn_dev.kubectl import Kubectl, Object, condition, wait_until
 from churn_dev.local import LocalCluster
 from churn_dev.operator_process import SYSTEM, Operator, install_rights
@@ -64,7 +65,8 @@ def run(plan: Plan, work: Path, name: str = "bench-operator") -> list[Figure]:
         few_floor = floor(cluster, plan.few)
     with kwok.cluster(name) as cluster, running(cluster, work) as operator:
         idle = resident(operator.process_status)
-        figures = [*Fleet(cluster, operator).quick_birth(plan.few, few_floor)]
+        few = Fleet(cluster, operator)
+        figures = [*few.quick_birth(plan.few, few_floor), *few.changes()]
     with kwok.cluster(name) as cluster:
         many_floor = floor(cluster, plan.many)
     with kwok.cluster(name) as cluster, running(cluster, work) as operator:
@@ -73,7 +75,10 @@ def run(plan: Plan, work: Path, name: str = "bench-operator") -> list[Figure]:
         figures += many.memory(idle, plan.many)
         figures += many.rest(plan.rest_seconds, plan.many)
         figures += many.repair(plan.tries, plan.many)
+        figures += many.lag()
         figures += many.restart(plan.many)
+        operator.stop()
+        figures += hand_over(cluster, work)
     return figures
 
 
@@ -154,6 +159,23 @@ class Fleet:
         warnings = [each for each in events if each["type"] == "Warning" and self._is_ours(each)]
         yield at_most(f"{count:,} created at once: Warning events on ChurnModels", len(warnings), 0)
 
+    def changes(self) -> Iterable[Figure]:
+        """Requests for one change of one ChurnModel."""
+        resources = {"requests": {"cpu": "150m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}
+        changes: list[tuple[str, int, Object]] = [
+            ("an annotation and a label", 1, {"metadata": {"annotations": {"a": "b"}, "labels": {"a": "b"}}}),
+            ("maxReplicas", 2, {"spec": {"autoscaling": {"maxReplicas": 4}}}),
+            ("threshold, 1 pod stamped", 2, {"spec": {"decision": {"threshold": 0.3}}}),
+            ("resources (rollout)", 3, {"spec": {"serving": {"resources": resources}}}),
+        ]
+        for what, goal, change in changes:
+            with step(f"a change: {what}"):
+                audit = self._operator.audit()
+                self._kubectl.patch("churnmodel", "telco-0000", change)
+                self.quiet()
+            asked = [each for each in audit.requests() if each.namespace == NAMESPACE and not each.is_event]
+            yield few_requests(f"requests per change: {what}", asked, goal)
+
     @staticmethod
     def _is_ours(event: Object) -> bool:
         return bool(event["involvedObject"]["kind"] == CHURN_MODEL.kind)
@@ -202,6 +224,11 @@ class Fleet:
             f"deleted or edited child back at {count:,}, p99", 1000 * p99, 50, "ms",
             detail=f"median {1000 * seconds[len(seconds) // 2]:.0f}; worst by kind: {_worst(repairs)}",
         )  # fmt: skip
+
+    def lag(self) -> Iterable[Figure]:
+        """How late the event loop was since the operator started."""
+        late = self._operator.quantile("churn_operator_loop_lag_seconds", 0.99)
+        yield Figure("event loop late, p99", "≤ 50 ms", f"≤ {1000 * late:g} ms", late <= 0.05)
 
     def restart(self, count: int) -> Iterable[Figure]:
         """Ends the operator and starts it again on the settled fleet."""

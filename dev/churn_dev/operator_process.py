@@ -126,6 +126,12 @@ class Operator:
             return 0
         return sum(map(float, re.findall(rf"^{metric}(?:\{{.*\}})? (\S+)$", said, re.MULTILINE)))
 
+    def quantile(self, histogram: str, share: float) -> float:
+        """The bound of the histogram's bucket that holds this share of what was observed."""
+        found = re.findall(rf'^{histogram}_bucket\{{.*le="(.+?)".*\}} (\S+)$', self.metrics(), re.MULTILINE)
+        buckets = [(float(bound), float(count)) for bound, count in found]
+        return next(bound for bound, count in buckets if count >= share * buckets[-1][1])
+
     @property
     def process_status(self) -> str:
         """Text of its /proc/PID/status."""

@@ -258,8 +258,11 @@ def _lost(desired: Desired, observed: Observed) -> bool:
 
 
 def _seeded(kind: Kind, wanted: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    """A Deployment to be born with the autoscaler's minimum: the autoscaler itself first looks after 15 s."""
-    if kind is DEPLOYMENT and plan.replicas is None:
+    """A Deployment to be born with the autoscaler's minimum: the autoscaler itself first looks after 15 s.
+
+    One replica is the API server's own default: left to it, there is nothing to hand over later.
+    """
+    if kind is DEPLOYMENT and plan.replicas is None and plan.needed != 1:
         return with_replicas(wanted, plan.needed)
     return wanted
 
