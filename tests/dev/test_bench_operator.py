@@ -20,7 +20,7 @@ ANY_TIME = Birth(children=1e9, available=1e9)
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     work = tmp_path_factory.mktemp("bench")
     with kwok.cluster(f"{LANES}-kwok", nodes=2) as cluster, running(cluster, work) as operator:
-        yield Fleet(cluster, operator, quiet_seconds=2)
+        yield Fleet(cluster, operator, quiet_seconds=6)
 
 
 def missed(figures: list[Figure]) -> list[str]:
