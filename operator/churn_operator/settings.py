@@ -23,7 +23,7 @@ class Settings(BaseSettings):
 
     namespace: str = ""
     """Namespace to serve; empty for the whole cluster."""
-    serving_image: str = "docker.io/churnops/churn-serving:0.1.0"
+    serving_image: str = "docker.io/churnops/churn-serving:0.2.0"
     """Serving image where spec.serving.image is unset. Changing it rolls those ChurnModels."""
     serving_resources: ResourceRequirements = ResourceRequirements(
         requests={"cpu": "100m", "memory": "256Mi"}, limits={"cpu": "1", "memory": "512Mi"}

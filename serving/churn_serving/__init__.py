@@ -1,3 +1,3 @@
 """Trains, checks, serves and scores bundles of churn models. Knows nothing of Kubernetes."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
