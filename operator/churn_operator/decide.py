@@ -39,6 +39,11 @@ class Plan:
         return self.in_place_of.revision if self.in_place_of else self.revision.hash
 
     @property
+    def tls(self) -> bool:
+        """Whether what runs speaks TLS."""
+        return self.revision.serving.tls is not None
+
+    @property
     def autoscaled(self) -> bool:
         """Whether an autoscaler owns the number of replicas."""
         return self.spec.autoscaling is not None and not self.spec.suspend

@@ -31,10 +31,17 @@ FETCH_CONTAINER = "fetch"
 HTTP_PORT = 8080
 METRICS_PORT = 9090
 SERVICE_PORT = 80
+TLS_SERVICE_PORT = 443
 USER_ID = 65532
 CONFIG_DIR = "/etc/churn"
 CONFIG_FILE = "serving.json"
 MODELS_DIR = "/models"
+AUTH_DIR = "/etc/churn-auth"
+KEYS_FILE = "keys.json"
+JWKS_FILE = "jwks.json"
+TLS_DIR = "/etc/churn-tls"
+TLS_FILES = ("tls.crt", "tls.key")
+"""Certificate and key, as a Secret of type kubernetes.io/tls calls them."""
 LIVEZ = "/livez"
 READYZ = "/readyz"
 FETCH_TOKEN_ENV = "CHURN_FETCH_TOKEN"  # noqa: S105  # the name of a variable
@@ -56,9 +63,9 @@ def revision_name(name: str, revision: str) -> str:
     return f"{name}-{revision}"
 
 
-def url(namespace: str, name: str) -> str:
+def url(namespace: str, name: str, *, tls: bool) -> str:
     """Where a client inside the cluster sends requests."""
-    return f"http://{name}.{namespace}.svc"
+    return f"{'https' if tls else 'http'}://{name}.{namespace}.svc"
 
 
 def controller_uid(obj: dict[str, Any]) -> str | None:

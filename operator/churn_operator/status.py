@@ -40,11 +40,18 @@ def build_status(observed: Observed, decision: Plan | Halt, trouble: Trouble | N
         "observedGeneration": observed.generation,
         "replicas": int(((observed.deployment or {}).get("status") or {}).get("replicas", 0)),
         "selector": ",".join(f"{key}={value}" for key, value in selector(observed.name).items()),
-        "url": url(observed.namespace, observed.name),
+        "url": _url(observed, plan),
         **_revisions(observed, rollout, ready=verdicts[ConditionType.READY].status == "True"),
         "conditions": [_condition(kind, verdict, observed, now) for kind, verdict in verdicts.items()],
     }
     return Report(status, _recheck_after(rollout, verdicts))
+
+
+def _url(observed: Observed, plan: Plan | None) -> str:
+    previous = observed.model["status"].get("url")
+    if plan is None and previous:  # the spec is not valid: what serves goes on as it did
+        return str(previous)
+    return url(observed.namespace, observed.name, tls=plan is not None and plan.tls)
 
 
 def _paused(observed: Observed, halt: Halt, now: datetime) -> dict[str, Any]:

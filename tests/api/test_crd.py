@@ -14,6 +14,7 @@ ZEROS = "sha256:" + "0" * 64
 IMAGE = "oci://registry.example/telco"
 CPU = {"targetCPUUtilizationPercentage": 70}
 
+TOKENS = {"issuer": "https://issuer.example/", "audience": "churn", "jwksConfigMap": "issuer-keys"}
 REFUSED: dict[str, tuple[Object, str]] = {
     "a uri of another scheme": (
         {"model": {"uri": "ftp://host/telco", "digest": ZEROS}},
@@ -96,6 +97,23 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"serving": {"podLabels": {"a": "b c"}}},
         "spec.serving.podLabels.a in body should match",
     ),
+    "keys and tokens": (
+        {"serving": {"auth": {"apiKeysSecret": "a", "jwt": TOKENS}}},
+        "set exactly one of apiKeysSecret and jwt",
+    ),
+    "no way to know who asks": ({"serving": {"auth": {}}}, "set exactly one of apiKeysSecret and jwt"),
+    "tokens without keys": (
+        {"serving": {"auth": {"jwt": {"issuer": "a", "audience": "b"}}}},
+        "set exactly one of jwksSecret and jwksConfigMap",
+    ),
+    "an issuer with a variable": (
+        {"serving": {"auth": {"jwt": TOKENS | {"issuer": "$(HOME)"}}}},
+        "spec.serving.auth.jwt.issuer in body should match",
+    ),
+    "a certificate of no name": (
+        {"serving": {"tls": {}}},
+        "ValidationError(ChurnModel.spec.serving.tls): missing required",
+    ),
     "a node label of no form": (
         {"serving": {"nodeSelector": {"a b": "x"}}},
         "nodeSelector keys must be label keys",
@@ -170,8 +188,11 @@ ACCEPTED: dict[str, Object] = {
             "tolerations": [{"key": "models", "operator": "Equal", "value": "only", "effect": "NoSchedule"}],
             "priorityClassName": "high",
             "podLabels": {"cost.example/center": "4711"},
+            "auth": {"apiKeysSecret": "keys"},
+            "tls": {"secretName": "certificate"},
         }
     },
+    "tokens": {"serving": {"auth": {"jwt": TOKENS | {"scope": "predict"}}}},
 }
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from churn_operator.api import decision as api
 from churn_operator.api.conditions import CONTAINER_REASONS
 from churn_operator.api.v1alpha1 import parse_spec
 from churn_operator.decide import Plan
+from churn_operator.desired.access import build_access
 from churn_operator.desired.config_map import build_entry
 from churn_operator.errors import InvalidSpecError
 from churn_operator.revision import revision_of
@@ -57,8 +58,59 @@ class TestOperatorAndServer:
         entry = build_entry(Plan(spec, revision_of(spec, OPERATOR)))
         assert msgspec.to_builtins(msgspec.convert(entry, RevisionEntry)) == entry
 
+    @pytest.mark.parametrize(
+        ("serving", "told"),
+        [
+            ({}, {}),
+            (
+                {"auth": {"apiKeysSecret": "keys"}},
+                {"auth": "keys", "auth_keys": Path("/etc/churn-auth/keys.json")},
+            ),
+            (
+                {"auth": {"jwt": {"issuer": "i", "audience": "a", "scope": "s", "jwksSecret": "keys"}}},
+                {
+                    "auth": "jwt",
+                    "auth_jwks": Path("/etc/churn-auth/jwks.json"),
+                    "auth_issuer": "i",
+                    "auth_audience": "a",
+                    "auth_scope": "s",
+                },
+            ),
+            (
+                {"tls": {"secretName": "certificate"}},
+                {
+                    "tls_certificate": Path("/etc/churn-tls/tls.crt"),
+                    "tls_key": Path("/etc/churn-tls/tls.key"),
+                },
+            ),
+        ],
+        ids=str,
+    )
+    def test_the_server_reads_who_may_ask_where_the_pod_has_it(self, serving: Object, told: Object):
+        access = build_access(spec_of(serving=serving).serving)
+        environ = {each["name"]: each["value"] for each in access.env}
+        read = serving_settings.load_settings({"model": "m"}, environ)
+        plain = serving_settings.load_settings({"model": "m"}, {})
+        assert dict(differing(read, plain)) == told
+        files = {
+            Path(mount["mountPath"]) / item["path"]
+            for mount in access.mounts
+            for volume in access.volumes
+            if volume["name"] == mount["name"]
+            for item in (volume.get("secret") or volume["configMap"])["items"]
+        }
+        assert files == {value for value in told.values() if isinstance(value, Path)}
+
     def test_the_server_ends_before_the_pod_is_killed(self):
         assert OPERATOR.pre_stop_seconds + SERVING.deadline_seconds < OPERATOR.grace_period_seconds
+
+
+def differing(
+    one: serving_settings.Settings, other: serving_settings.Settings
+) -> Iterator[tuple[str, object]]:
+    for name in one.__struct_fields__:
+        if getattr(one, name) != getattr(other, name):
+            yield name, getattr(one, name)
 
 
 DECISIONS: tuple[Object, ...] = (

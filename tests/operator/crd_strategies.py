@@ -118,6 +118,20 @@ def _decisions() -> st.SearchStrategy[Json]:
     )
 
 
+def _auths() -> st.SearchStrategy[Json]:
+    """One of the two ways; the keys of tokens from one place."""
+    name, text = (
+        st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True),
+        st.just("https://a.example"),
+    )
+    places = st.sampled_from(["jwksSecret", "jwksConfigMap"])
+    tokens = st.builds(
+        lambda issuer, audience, place, keys: {"issuer": issuer, "audience": audience, place: keys},
+        text, text, places, name,
+    )  # fmt: skip
+    return st.one_of(st.builds(dict, apiKeysSecret=name), st.builds(dict, jwt=tokens))
+
+
 def _metrics(node: Json, path: Path) -> st.SearchStrategy[Json]:
     """A metric has the field that its type names, and no other."""
     return st.sampled_from(sorted(FIELD)).flatmap(
@@ -144,6 +158,7 @@ REPLACED: dict[Path, Callable[[Json, Path], st.SearchStrategy[Any]]] = {
     ("model", "digest"): lambda *_: _digits(),
     ("decision",): lambda *_: _decisions(),
     ("autoscaling", "metrics", EACH): _metrics,
+    ("serving", "auth"): lambda *_: _auths(),
 }
 """Nodes whose rules are CEL and say more than the schema."""
 MENDED: dict[Path, Callable[[Json], Json]] = {

@@ -62,6 +62,22 @@ def test_children_by_what_is_asked_for(world: Any):
     assert AUTOSCALER not in scaled.asking(suspend=True).desired.children
 
 
+class TestTls:
+    TLS: Any = {"tls": {"secretName": "telco-tls"}}  # noqa: RUF012
+
+    def test_gives_the_service_port_443_and_the_url_https(self, world: Any):
+        secure = world.asking(serving=self.TLS)
+        port, metrics = secure.desired.children[SERVICE]["spec"]["ports"]
+        assert (port["name"], port["port"], port["targetPort"]) == ("https", 443, "http")
+        assert metrics["port"] == 9090
+        assert secure.told().status["url"] == "https://telco.shop.svc"
+        assert world.told().status["url"] == "http://telco.shop.svc"
+
+    def test_of_what_serves_stays_the_url_while_the_spec_is_not_valid(self, world: Any):
+        secure = world.asking(serving=self.TLS).told()
+        assert secure.asking(replicas=-1).told().status["url"] == "https://telco.shop.svc"
+
+
 class TestPod:
     def test_of_an_image_model_mounts_the_image(self, world: Any):
         model = next(v for v in pod_of(world)["volumes"] if v["name"] == "model")
@@ -106,6 +122,32 @@ class TestPod:
         assert token["valueFrom"]["secretKeyRef"] == {"name": "store", "key": "token"}
         for stored in (s3, https):
             assert not {"env", "envFrom"} & container(stored).keys()
+
+    def test_gets_of_a_secret_of_keys_the_one_file_and_reads_it_only(self, world: Any):
+        guarded = world.asking(serving={"auth": {"apiKeysSecret": "telco-keys"}})
+        (volume,) = [each for each in pod_of(guarded)["volumes"] if each["name"] == "auth"]
+        assert volume["secret"]["secretName"] == "telco-keys"
+        assert volume["secret"]["items"] == [{"key": "keys.json", "path": "keys.json"}]
+        (mount,) = [each for each in container(guarded)["volumeMounts"] if each["name"] == "auth"]
+        assert mount == {"name": "auth", "mountPath": "/etc/churn-auth", "readOnly": True}
+        assert {"name": "CHURN_AUTH", "value": "keys"} in container(guarded)["env"]
+
+    def test_starts_without_its_secret_so_that_the_server_says_what_is_missing(self, world: Any):
+        """A volume that cannot be mounted leaves the pod waiting without a reason in its status."""
+        tokens = {"issuer": "https://issuer.example/", "audience": "churn", "jwksConfigMap": "issuer"}
+        guarded = world.asking(serving={"auth": {"jwt": tokens}, "tls": {"secretName": "telco-tls"}})
+        auth, tls = (v for v in pod_of(guarded)["volumes"] if v["name"] in {"auth", "tls"})
+        assert (auth["configMap"]["name"], auth["configMap"]["optional"]) == ("issuer", True)
+        assert (tls["secret"]["secretName"], tls["secret"]["optional"]) == ("telco-tls", True)
+        told = {each["name"]: each["value"] for each in container(guarded)["env"]}
+        assert told["CHURN_AUTH_ISSUER"] == "https://issuer.example/"
+        assert "CHURN_AUTH_SCOPE" not in told
+
+    def test_shows_no_secret_of_access_to_the_fetching_container(self, world: Any):
+        access = {"auth": {"apiKeysSecret": "telco-keys"}, "tls": {"secretName": "telco-tls"}}
+        stored = world.asking(model=S3, serving=access)
+        mounts = {each["name"] for each in container(stored, "initContainers")["volumeMounts"]}
+        assert mounts == {"tmp", "model"}
 
     def test_pulls_a_private_model_with_its_secret(self, world: Any):
         private = world.asking(

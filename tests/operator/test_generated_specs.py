@@ -116,8 +116,15 @@ def test_pods_keep_to_pod_security_restricted_and_reach_nothing_else(spec: Any):
     assert pod.keys() <= POD_FIELDS
     assert pod["automountServiceAccountToken"] is False
     assert {next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} <= {
-        "configMap", "emptyDir", "image", "persistentVolumeClaim",
+        "configMap", "emptyDir", "image", "persistentVolumeClaim", "secret",
     }  # fmt: skip
+    # Of a Secret that an author names only the files of access are there, and only for the server.
+    files = {
+        item["key"] for volume in pod["volumes"] for item in volume.get("secret", {"items": []})["items"]
+    }
+    assert files <= {"keys.json", "jwks.json", "tls.crt", "tls.key"}
+    fetching = [mount["name"] for each in pod.get("initContainers", ()) for mount in each["volumeMounts"]]
+    assert {"auth", "tls"}.isdisjoint(fetching)
     assert all(child["metadata"]["namespace"] == "shop" for child in world.desired.children.values())
     # References have a name and never a namespace: what they name is in the pod's own.
     assert '"namespace"' not in json.dumps(pod)
@@ -199,6 +206,8 @@ SPECS: tuple[Any, ...] = (
             ],
             "priorityClassName": "high",
             "podLabels": {"team": "growth"},
+            "auth": {"apiKeysSecret": "telco-keys"},
+            "tls": {"secretName": "telco-tls"},
         },
     },
     {
@@ -233,7 +242,13 @@ METRICS = [
 ]
 SCALED = {"maxReplicas": 4, "metrics": METRICS, "behavior": {"scaleUp": RULES, "scaleDown": RULES}}
 COSTS = {"costs": {"contact": 5, "value": 300, "success": 0.25}}
-ROWS = (*SPECS, SPECS[1] | {"autoscaling": SCALED, "decision": COSTS})
+JWT = {"issuer": "https://issuer.example/", "audience": "churn", "scope": "predict"}
+TOKENS: Any = [{"auth": {"jwt": JWT | {where: "issuer-keys"}}} for where in ("jwksSecret", "jwksConfigMap")]
+ROWS = (
+    *SPECS,
+    SPECS[1] | {"autoscaling": SCALED, "decision": COSTS, "serving": TOKENS[0]},
+    SPECS[1] | {"serving": TOKENS[1]},
+)
 """Specs that together set every field. A new field belongs into one of them."""
 FIELDS = dict(nodes())
 

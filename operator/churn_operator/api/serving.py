@@ -4,11 +4,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from churn_operator.api.access import Auth, Tls
 from churn_operator.api.schema import (
-    DNS_NAME,
     LABEL_VALUE,
     QUALIFIED_NAME,
     ApiModel,
+    ObjectName,
     Quantity,
     check_names,
     quantity_value,
@@ -21,7 +22,6 @@ def _keys_match(message: str) -> tuple[str, str]:
     return f"self.all(k, k.matches('{QUALIFIED_NAME}'))", message
 
 
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_NAME)]
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 Resources = Annotated[
     dict[str, Quantity],
@@ -182,6 +182,10 @@ class Serving(ApiModel):
         | None
     ) = None
     """More labels for the pods, for cost reports and the like."""
+    auth: Auth | None = None
+    """Who is answered; whoever asks, if unset. Probes and port 9090 always are."""
+    tls: Tls | None = None
+    """Answer with TLS by this certificate; plain HTTP if unset."""
 
     @field_validator("node_selector", "pod_labels")
     @classmethod

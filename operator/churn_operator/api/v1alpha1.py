@@ -7,8 +7,8 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 
 from churn_operator.api.autoscaling import Autoscaling
 from churn_operator.api.decision import Decision
-from churn_operator.api.schema import ApiModel, rules
-from churn_operator.api.serving import ObjectName, Serving
+from churn_operator.api.schema import ApiModel, ObjectName, rules
+from churn_operator.api.serving import Serving
 from churn_operator.api.source import DIGEST, FORM_MESSAGE, FORMS, PINNED_OCI, Source, parse_source
 from churn_operator.errors import InvalidSpecError
 

@@ -48,7 +48,7 @@ def build_desired(plan: Plan, observed: Observed, settings: Settings) -> Desired
         CONFIG_MAP: config_map.build_config_map(plan, observed),
         CONTROLLER_REVISION: controller_revision.build_controller_revision(plan, observed),
         NETWORK_POLICY: network_policy.build_network_policy(plan, observed, settings),
-        SERVICE: service.build_service(observed),
+        SERVICE: service.build_service(plan, observed),
         DEPLOYMENT: deployment.build_deployment(plan, observed, settings),
     }
     if plan.most >= 2:

@@ -5,6 +5,7 @@ from typing import Any
 from churn_operator.api.serving import ResourceRequirements
 from churn_operator.api.source import Source
 from churn_operator.decide import Plan
+from churn_operator.desired.access import Access, build_access
 from churn_operator.desired.config_map import build_entry
 from churn_operator.digests import digest_of
 from churn_operator.names import (
@@ -28,6 +29,10 @@ from churn_operator.names import (
 from churn_operator.observe import Observed
 from churn_operator.settings import Settings
 
+_OTHERWISE_USED = (
+    "image", "image_pull_policy", "resources", "image_pull_secrets", "pod_labels", "auth", "tls",
+)  # fmt: skip
+"""Fields of `serving` that are not the pod's own."""
 READ_ONLY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -39,6 +44,7 @@ READ_ONLY = {
 def build_pod_template(plan: Plan, observed: Observed, settings: Settings) -> dict[str, Any]:
     """The template. Whatever differs here rolls the pods: nothing in it may depend on the moment."""
     serving, source = plan.revision.serving, plan.revision.model.source
+    access = build_access(serving)
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,  # a Service called churn-* would put variables into our environment
@@ -49,14 +55,13 @@ def build_pod_template(plan: Plan, observed: Observed, settings: Settings) -> di
             {"name": "config", "configMap": {"name": observed.name}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
             {"name": "model", **_model_volume(source, settings)},
+            *access.volumes,
         ],
-        "containers": [_server(plan, observed.name, settings)],
+        "containers": [_server(plan, observed.name, settings, access)],
     }
     if source.fetched:
         spec["initContainers"] = [_fetch(plan, settings)]
-    spec |= serving.model_copy(
-        update=dict.fromkeys(("image", "image_pull_policy", "resources", "image_pull_secrets", "pod_labels"))
-    ).wire()
+    spec |= serving.model_copy(update=dict.fromkeys(_OTHERWISE_USED)).wire()
     if secrets := _pull_secrets(plan):
         spec["imagePullSecrets"] = [{"name": name} for name in secrets]
     revision = plan.revision.hash
@@ -133,31 +138,37 @@ def _container(plan: Plan, name: str) -> dict[str, Any]:
     }
 
 
-def _server(plan: Plan, name: str, settings: Settings) -> dict[str, Any]:
+def _server(plan: Plan, name: str, settings: Settings, access: Access) -> dict[str, Any]:
     config = f"{CONFIG_DIR}/{CONFIG_FILE}"
-    return _container(plan, SERVER_CONTAINER) | {
-        "args": ["serve", "--config", config, "--models-dir", MODELS_DIR, "--name", name],
-        "ports": [
-            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
-            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
-        ],
-        # Loaded and checked: two minutes for the largest bundle on the slowest node.
-        "startupProbe": _probe(READYZ, periodSeconds=1, failureThreshold=120),
-        # Takes requests: not while draining, and back quickly.
-        "readinessProbe": _probe(READYZ, periodSeconds=2, failureThreshold=2),
-        # The process answers at all: slow to judge, because a restart costs every request in flight.
-        "livenessProbe": _probe(LIVEZ, periodSeconds=10, failureThreshold=6),
-        "lifecycle": {"preStop": {"sleep": {"seconds": settings.pre_stop_seconds}}},
-        "volumeMounts": [
-            {
-                "name": "config",
-                "mountPath": CONFIG_DIR,
-                "readOnly": True,
-            },  # no subPath: it would never refresh
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a path inside the container
-            _model_mount(plan) | {"readOnly": True},
-        ],
-    }
+    env = {"env": access.env} if access.env else {}
+    return (
+        _container(plan, SERVER_CONTAINER)
+        | env
+        | {
+            "args": ["serve", "--config", config, "--models-dir", MODELS_DIR, "--name", name],
+            "ports": [
+                {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+                {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+            ],
+            # Loaded and checked: two minutes for the largest bundle on the slowest node.
+            "startupProbe": _probe(READYZ, periodSeconds=1, failureThreshold=120),
+            # Takes requests: not while draining, and back quickly.
+            "readinessProbe": _probe(READYZ, periodSeconds=2, failureThreshold=2),
+            # The process answers at all: slow to judge, because a restart costs every request in flight.
+            "livenessProbe": _probe(LIVEZ, periodSeconds=10, failureThreshold=6),
+            "lifecycle": {"preStop": {"sleep": {"seconds": settings.pre_stop_seconds}}},
+            "volumeMounts": [
+                {
+                    "name": "config",
+                    "mountPath": CONFIG_DIR,
+                    "readOnly": True,
+                },  # no subPath: it would never refresh
+                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a path inside the container
+                _model_mount(plan) | {"readOnly": True},
+                *access.mounts,
+            ],
+        }
+    )
 
 
 def _probe(path: str, **timing: int) -> dict[str, Any]:
