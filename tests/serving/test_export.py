@@ -1,5 +1,6 @@
 """A user's own fitted pipeline as a bundle."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sklearn.ensemble import (
     StackingClassifier,
 )
 from sklearn.feature_selection import SelectKBest
-from sklearn.impute import SimpleImputer
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
@@ -40,12 +41,14 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 from skops import io
+from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
 from churn_serving.bundle.write import write_files
 from churn_serving.cli import app
 from churn_serving.errors import DataError
 from churn_serving.model import Model, load_model
+from churn_serving.reasons import Explainer
 from churn_serving.train.export import ExportPlan, export
 from churn_serving.train.loading import load_pipeline
 
@@ -53,6 +56,13 @@ from .conftest import TELCO_CSV
 
 NUMBERS = ["age", "balance", "visits"]
 TEXTS = ["plan", "region"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Many threads for few rows wait for each other most of the time."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +114,10 @@ def tabled(encoder: Any) -> ColumnTransformer:
         pytest.param([prepare(), LogisticRegression()], id="logistic"),
         pytest.param([prepare(), GradientBoostingClassifier(n_estimators=20)], id="gradient boosting"),
         pytest.param([prepare(), RandomForestClassifier(20, min_samples_leaf=9)], id="random forest"),
+        pytest.param(
+            [prepare(numbers="passthrough"), RandomForestClassifier(20, max_depth=6)],
+            id="random forest with missing values",
+        ),
         pytest.param([prepare(), ExtraTreesClassifier(20, min_samples_leaf=9)], id="extra trees"),
         pytest.param([prepare(), HistGradientBoostingClassifier(max_iter=20)], id="hist gradient boosting"),
         pytest.param([prepare(numbers=StandardScaler()), XGBClassifier(n_estimators=20)], id="xgboost"),
@@ -205,6 +219,20 @@ def test_the_sample_data_with_texts_as_classes(tmp_path: Path):
     assert model.manifest.metrics.auc > 0.84
 
 
+def test_an_exported_bundle_has_reasons(customers: pd.DataFrame, shop_csv: Path, tmp_path: Path):
+    """As any other: the points are what the pipeline says less what it says with that column typical."""
+    pipeline = fitted([prepare(), GradientBoostingClassifier(n_estimators=20)], customers)
+    model = exported(pipeline, shop_csv, tmp_path)
+    record = {"age": 30.0, "balance": 5e7, "plan": "basic", "newsletter": True, "visits": 1, "region": "東京"}
+    explainer = Explainer(model.manifest, model.encoder, model.scorer)
+    matrix = np.array(model.encoder.encode([record]).rows, dtype=np.float32)
+    ranked = explainer.rank(explainer.probabilities(matrix))
+    reason = explainer.explain(ranked[0], record, 1).reasons[0]
+    frame = pd.DataFrame([record, record | {reason.column: reason.typical}]).assign(joined="x")
+    given, typical = pipeline.predict_proba(frame[pipeline.feature_names_in_])[:, 1]
+    assert reason.points == pytest.approx(given - typical, abs=2e-6)
+
+
 def test_churn_may_be_the_first_class(customers: pd.DataFrame, shop_csv: Path, tmp_path: Path):
     pipeline = fitted([prepare(), LogisticRegression()], customers)
     model = exported(pipeline, shop_csv, tmp_path, positive="0")
@@ -287,6 +315,11 @@ def lengths(values: Any) -> Any:
             {"numbers": make_pipeline(SimpleImputer(), SplineTransformer())},
             "step 'columntransformer > numbers > splinetransformer' (SplineTransformer) cannot be converted",
             id="a step that skl2onnx does not know",
+        ),
+        pytest.param(
+            {"numbers": KNNImputer()},
+            "step 'columntransformer > numbers' (KNNImputer) cannot be converted",
+            id="a step whose graph has functions",
         ),
     ],
 )

@@ -98,7 +98,7 @@ def test_serving_imports_no_training_library_and_unpickles_nothing(tmp_path: Pat
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     scoring, _, pages = (set(json.loads(line)) for line in done.stdout.splitlines()[:3])
-    training = {"sklearn", "pandas", "joblib", "onnx", "skl2onnx", "scipy"}
+    training = {"sklearn", "pandas", "joblib", "onnx", "skl2onnx", "scipy", "skops", "xgboost", "lightgbm"}
     assert not training & pages
     # What only pages and fetching need would cost every pod's start.
     assert not {"fastapi", "pydantic", "rich", "obstore", "jwt", "cryptography", "grpc", "google"} & scoring

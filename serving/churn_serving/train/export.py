@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from churn_serving.bundle.schema import (
@@ -25,7 +24,6 @@ from churn_serving.bundle.schema import (
 )
 from churn_serving.bundle.write import write_files
 from churn_serving.errors import DataError
-from churn_serving.features import parse_cell, parse_number
 from churn_serving.scorer import Scorer
 from churn_serving.train.assemble import Trained, assemble, created, encode_table, libraries
 from churn_serving.train.calibration import Floats
@@ -34,7 +32,15 @@ from churn_serving.train.evaluate import measure
 from churn_serving.train.onnx_terms import build_traced, set_scales, used_features
 from churn_serving.train.table import Table, drop_unlabelled, read_labels, read_table, require_column
 from churn_serving.train.terms import Number, Term, Text
-from churn_serving.train.trace import Source, positions, trace
+from churn_serving.train.trace import Source, trace
+from churn_serving.train.user_pipeline import (
+    classes_of,
+    input_names,
+    positive_class,
+    probabilities,
+    to_frame,
+    unwrap,
+)
 
 
 @dataclass(frozen=True)
@@ -82,16 +88,16 @@ def export(pipeline: Any, plan: ExportPlan) -> Trained:
         DataError: A step cannot be converted, named with the reason; the data does not suit the pipeline; or
             a row's probability is another than the pipeline's.
     """
-    pipeline = _unwrap(pipeline)
+    pipeline = unwrap(pipeline)
     whole = read_table(plan.data)
     require_column(whole, plan.target, "--target")
-    names = _input_names(pipeline, whole, plan)
+    names = input_names(pipeline, whole, plan.target)
     table = drop_unlabelled(whole, plan.target)
     labels = read_labels(table, plan.target, plan.positive)
     columns = _decide(table, names, plan)
     frame = to_frame(columns.features, pipeline.feature_names_in_, table)
-    positive = _positive_class(pipeline, plan.positive)
-    expected = _probabilities(pipeline, frame, positive)
+    positive = positive_class(pipeline, plan.positive)
+    expected = probabilities(pipeline, frame, positive)
     features, model = _build(pipeline, columns, frame)
     scorer = Scorer(model, features=len(features), positive=positive)
     _hold_against(expected, scorer.probabilities(encode_table(table, features)))
@@ -113,7 +119,7 @@ def _describe(
     metrics: Metrics,
     data_digest: str,
 ) -> Manifest:
-    classes = _classes(pipeline)
+    classes = classes_of(pipeline)
     return Manifest(
         format_version=1,
         name=plan.name,
@@ -125,80 +131,13 @@ def _describe(
         ignored=[column.name for column in columns.ignored],
         features=features,
         classes=classes,
-        positive=classes[_positive_class(pipeline, plan.positive)],
+        positive=classes[positive_class(pipeline, plan.positive)],
         threshold=plan.threshold,
         seed=0,
         metrics=metrics,
         libraries=libraries(pandas=pd.__version__),
         data_digest=data_digest,
     )
-
-
-def to_frame(features: Sequence[Feature], names: Sequence[str], table: Table) -> pd.DataFrame:
-    """The table as pandas reads such a file: whole numbers as integers, texts, true and false, NaN.
-
-    Args:
-        features: What the pipeline looks at.
-        names: The columns that it was fitted on, in their order; those that it drops are empty.
-        table: Holds the features' columns.
-    """
-    read = {feature.name: _series(feature, table) for feature in features}
-    return pd.DataFrame({name: read.get(name, [np.nan] * table.rows) for name in names})
-
-
-def _series(feature: Feature, table: Table) -> Any:
-    cells = table.columns[feature.name]
-    parsed = {cell: parse_cell(feature, cell) for cell in set(cells)}
-    values = [np.nan if parsed[cell] is None else parsed[cell] for cell in cells]
-    match feature:
-        case Numeric():
-            numbers = np.array(values, dtype=np.float64)
-            whole = not feature.nullable and np.array_equal(numbers, np.rint(numbers))
-            return numbers.astype(np.int64) if whole and np.abs(numbers).max() < 1 << 53 else numbers
-        case Boolean(nullable=False):
-            return np.array(values, dtype=np.bool_)
-    return values
-
-
-def _unwrap(pipeline: Any) -> Pipeline:
-    pipeline = getattr(pipeline, "best_estimator_", pipeline)  # of a search
-    if not isinstance(pipeline, Pipeline):
-        raise DataError(
-            f"this is a {type(pipeline).__name__}, not a scikit-learn Pipeline: put the preparation and the"
-            " classifier into one, so that the bundle holds both"
-        )
-    classifier = pipeline.steps[-1][1]
-    if not hasattr(classifier, "predict_proba"):
-        raise DataError(
-            f"step {pipeline.steps[-1][0]!r} ({type(classifier).__name__}) gives no probabilities; "
-            "the last step must be a classifier with predict_proba"
-        )
-    if len(getattr(classifier, "classes_", ())) != 2:
-        raise DataError("the pipeline is not fitted, or on other than two classes; a bundle tells two apart")
-    return pipeline
-
-
-def _input_names(pipeline: Pipeline, table: Table, plan: ExportPlan) -> list[str]:
-    names = getattr(pipeline, "feature_names_in_", None)
-    if names is None:
-        raise DataError("the pipeline was fitted without names of columns; fit it on a pandas DataFrame")
-    first = pipeline.steps[0][1]
-    if isinstance(first, ColumnTransformer):  # what it drops need not even be there
-        names = [name for name in names if name in _kept(first, names)]
-    for name in names:
-        require_column(table, str(name), "the pipeline's columns")
-        if name == plan.target:
-            raise DataError(f"the pipeline was fitted on its own target {plan.target!r}")
-    return [str(name) for name in names]
-
-
-def _kept(transformer: ColumnTransformer, names: Sequence[str]) -> set[str]:
-    return {
-        names[at]
-        for _, part, columns in transformer.transformers_
-        if part != "drop"
-        for at in positions(columns, names)
-    }
 
 
 def _decide(table: Table, names: Sequence[str], plan: ExportPlan) -> Columns:
@@ -252,30 +191,5 @@ def _hold_against(expected: Floats, found: Floats) -> None:
             f"the graph gives {wrong:,} of {len(expected):,} rows another probability than the pipeline, by"
             f" up to {deviation.max():.2g}. Where numbers are large or close to each other, put a"
             " StandardScaler first: float32 tells them apart then. Code of your own must look at one column"
-            " of texts at a time"
+            " of texts at a time. A step that skl2onnx converts may differ too: see which by leaving it out"
         )
-
-
-def _probabilities(pipeline: Pipeline, frame: pd.DataFrame, positive: int) -> Floats:
-    try:
-        return np.asarray(pipeline.predict_proba(frame)[:, positive], dtype=np.float64)
-    except Exception as error:  # noqa: BLE001 (the user's own code may raise anything)
-        raise DataError(
-            f"the pipeline does not score the data: {str(error)[:300]}. A column of codes that it was given"
-            " as text is named with --categorical"
-        ) from None
-
-
-def _classes(pipeline: Pipeline) -> tuple[str, str]:
-    first, second = (str(each) for each in pipeline.classes_.tolist())
-    return first, second
-
-
-def _positive_class(pipeline: Pipeline, positive: str) -> int:
-    classes = _classes(pipeline)
-    for at, name in enumerate(classes):
-        if name == positive or (
-            parse_number(name) is not None and parse_number(name) == parse_number(positive)
-        ):
-            return at
-    raise DataError(f"--positive: the pipeline's classes are {classes[0]!r} and {classes[1]!r}")

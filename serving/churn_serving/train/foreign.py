@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from onnx import compose, inliner
+from onnx import compose
 
 from churn_serving.errors import DataError
 from churn_serving.train.graph import ML_OPSET, OPSET, Graph
@@ -80,4 +80,8 @@ def _convert(transformer: Any, width: int, told: str) -> onnx.ModelProto:
     except Exception as error:  # noqa: BLE001 (skl2onnx raises whatever its converters do)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise DataError(f"{told} cannot be converted: {reason}") from None
-    return inliner.inline_local_functions(model) if model.functions else model
+    if model.functions or any(
+        attribute.HasField("g") for node in model.graph.node for attribute in node.attribute
+    ):
+        raise DataError(f"{told} cannot be converted: its graph has functions or branches of its own")
+    return model

@@ -145,8 +145,9 @@ def _add_tree(
         else:
             threshold = floor32(tree.threshold[node])
             table.branch(
-                tree_id, node, "BRANCH_LEQ", int(tree.feature[node]), threshold, true=left, false=right
-            )
+                tree_id, node, "BRANCH_LEQ", int(tree.feature[node]), threshold,
+                true=left, false=right, missing_true=bool(tree.missing_go_to_left[node]),
+            )  # fmt: skip
 
 
 def nearest32(threshold: float) -> float:

@@ -143,10 +143,16 @@ def _trace_numbers(transformer: Any, terms: Sequence[Term], told: str) -> list[T
     if None not in known:
         return [term for term in known if term is not None]
     step = Step(terms, add_step(transformer, len(terms), told))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names that the columns do not have here
-        width = transformer.transform(np.zeros((1, len(terms)))).shape[1]
-    return [Computed(step, at) for at in range(width)]
+    return [Computed(step, at) for at in range(_width(transformer, len(terms), told))]
+
+
+def _width(transformer: Any, inputs: int, told: str) -> int:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names that the columns do not have here
+            return int(transformer.transform(np.zeros((1, inputs))).shape[1])
+    except Exception as error:  # noqa: BLE001 (the user's own class may raise anything)
+        raise DataError(f"{told} does not say how many columns it gives: {str(error)[:200]}") from None
 
 
 def _scale(scaler: Any, terms: Sequence[Term]) -> list[Term | None]:

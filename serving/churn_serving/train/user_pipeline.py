@@ -1,0 +1,129 @@
+"""A user's fitted pipeline: what it is, which columns it takes, what it says of customers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from churn_serving.bundle.schema import Boolean, Feature, Numeric
+from churn_serving.errors import DataError
+from churn_serving.features import parse_cell, parse_number
+from churn_serving.train.calibration import Floats
+from churn_serving.train.table import Table, require_column
+from churn_serving.train.trace import positions
+
+
+def unwrap(pipeline: Any) -> Pipeline:
+    """The fitted classifying pipeline in what the user gave: itself, or the best of a search.
+
+    Raises:
+        DataError: It is none.
+    """
+    pipeline = getattr(pipeline, "best_estimator_", pipeline)  # of a search
+    if not isinstance(pipeline, Pipeline):
+        raise DataError(
+            f"this is a {type(pipeline).__name__}, not a scikit-learn Pipeline: put the preparation and the"
+            " classifier into one, so that the bundle holds both"
+        )
+    classifier = pipeline.steps[-1][1]
+    if not hasattr(classifier, "predict_proba"):
+        raise DataError(
+            f"step {pipeline.steps[-1][0]!r} ({type(classifier).__name__}) gives no probabilities; "
+            "the last step must be a classifier with predict_proba"
+        )
+    if len(getattr(classifier, "classes_", ())) != 2:
+        raise DataError("the pipeline is not fitted, or on other than two classes; a bundle tells two apart")
+    return pipeline
+
+
+def input_names(pipeline: Pipeline, table: Table, target: str) -> list[str]:
+    """The columns that it looks at.
+
+    Raises:
+        DataError: The table lacks one, or the target is among them.
+    """
+    names = getattr(pipeline, "feature_names_in_", None)
+    if names is None:
+        raise DataError("the pipeline was fitted without names of columns; fit it on a pandas DataFrame")
+    first = pipeline.steps[0][1]
+    if isinstance(first, ColumnTransformer):  # what it drops need not even be there
+        names = [name for name in names if name in _kept(first, names)]
+    for name in names:
+        require_column(table, str(name), "the pipeline's columns")
+        if name == target:
+            raise DataError(f"the pipeline was fitted on its own target {target!r}")
+    return [str(name) for name in names]
+
+
+def _kept(transformer: ColumnTransformer, names: Sequence[str]) -> set[str]:
+    return {
+        names[at]
+        for _, part, columns in transformer.transformers_
+        if part != "drop"
+        for at in positions(columns, names)
+    }
+
+
+def classes_of(pipeline: Pipeline) -> tuple[str, str]:
+    """The names of its classes, in its order."""
+    first, second = (str(each) for each in pipeline.classes_.tolist())
+    return first, second
+
+
+def positive_class(pipeline: Pipeline, positive: str) -> int:
+    """Which of its classes is `positive`, as text or as the same number.
+
+    Raises:
+        DataError: Neither.
+    """
+    classes = classes_of(pipeline)
+    for at, name in enumerate(classes):
+        if name == positive or (
+            parse_number(name) is not None and parse_number(name) == parse_number(positive)
+        ):
+            return at
+    raise DataError(f"--positive: the pipeline's classes are {classes[0]!r} and {classes[1]!r}")
+
+
+def to_frame(features: Sequence[Feature], names: Sequence[str], table: Table) -> pd.DataFrame:
+    """The table as pandas reads such a file: whole numbers as integers, texts, true and false, NaN.
+
+    Args:
+        features: What the pipeline looks at.
+        names: The columns that it was fitted on, in their order; those that it drops are empty.
+        table: Holds the features' columns.
+    """
+    read = {feature.name: _series(feature, table) for feature in features}
+    return pd.DataFrame({name: read.get(name, [np.nan] * table.rows) for name in names})
+
+
+def _series(feature: Feature, table: Table) -> Any:
+    cells = table.columns[feature.name]
+    parsed = {cell: parse_cell(feature, cell) for cell in set(cells)}
+    values = [np.nan if parsed[cell] is None else parsed[cell] for cell in cells]
+    match feature:
+        case Numeric():
+            numbers = np.array(values, dtype=np.float64)
+            whole = not feature.nullable and np.array_equal(numbers, np.rint(numbers))
+            return numbers.astype(np.int64) if whole and np.abs(numbers).max() < 1 << 53 else numbers
+        case Boolean(nullable=False):
+            return np.array(values, dtype=np.bool_)
+    return values
+
+
+def probabilities(pipeline: Pipeline, frame: pd.DataFrame, positive: int) -> Floats:
+    """Of churn per row, churn being its class at `positive`.
+
+    Raises:
+        DataError: It does not take these columns.
+    """
+    try:
+        return np.asarray(pipeline.predict_proba(frame)[:, positive], dtype=np.float64)
+    except Exception as error:  # noqa: BLE001 (the user's own code may raise anything)
+        raise DataError(
+            f"the pipeline does not score the data: {str(error)[:300]}. A column of codes that it was given"
+            " as text is named with --categorical"
+        ) from None
