@@ -10,6 +10,7 @@ from churn_operator.login import Login, Session
 
 WATCH_SECONDS = 110
 """kopf tells nobody of bookmarks: that its watch lives is seen where it begins anew."""
+REQUEST_SECONDS = 30.0
 SILENCE_SECONDS = 75.0
 """As for the watches of children: a bookmark a minute is the least."""
 
@@ -25,7 +26,7 @@ def build_registry(seen: Callable[[str | None, dict[str, Any]], None], login: Lo
         settings.process.ultimate_exiting_timeout = (
             None  # would kill the process minutes after kopf restarted
         )
-        settings.networking.request_timeout = 30
+        settings.networking.request_timeout = REQUEST_SECONDS
         settings.networking.error_backoffs = (1, 2, 4, 8)  # then it ends, and is started again
         settings.watching.server_timeout = WATCH_SECONDS
         settings.watching.client_timeout = WATCH_SECONDS + 10

@@ -42,6 +42,7 @@ class Login:
     """Logs kopf in, for one of its lives; `heard` is told at each request's end whether it was answered."""
 
     def __init__(self, heard: Callable[[bool], None]) -> None:
+        self.watching = False  # whether kopf has asked for a watch
         self._heard = heard
         self._session: Session | None = None
         self._watched_at = -SHORT_WATCH_SECONDS
@@ -86,6 +87,7 @@ class Login:
         """Ends kopf where its watches end at once: it would ask on without a pause, and never list again."""
         if "watch" not in request.url.query:
             return
+        self.watching = True
         now = time.monotonic()
         short = now - self._watched_at < SHORT_WATCH_SECONDS
         self._watched_at, self._short_watches = now, self._short_watches + 1 if short else 0

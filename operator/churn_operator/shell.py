@@ -27,6 +27,8 @@ IDENTITY: Any = "churn-operator"
 LONGEST_BACKOFF_SECONDS = 30.0
 GOOD_RUN_SECONDS = 60.0
 STOP_SECONDS = 2.0
+BLIND_SECONDS = 40.0
+"""Longer than any of kopf's requests takes."""
 
 
 class Shell:
@@ -38,6 +40,7 @@ class Shell:
         self._namespace = namespace
         self._loop = asyncio.get_running_loop()
         self._heard = 0.0
+        self._login = Login(self._hear)
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     def silent_seconds(self) -> float:
@@ -63,7 +66,9 @@ class Shell:
         """Runs kopf to its end; returns what ended it."""
         KOPF_STARTS.inc()
         self._heard = time.monotonic()
+        self._login = Login(self._hear)
         ended: asyncio.Future[BaseException | None] = self._loop.create_future()
+        looking = asyncio.create_task(self._end_if_blind())
         threading.Thread(target=self._thread, args=(ended,), name="kopf", daemon=True).start()
         try:
             return await asyncio.shield(ended)
@@ -73,6 +78,21 @@ class Shell:
                 loop.call_soon_threadsafe(stop.set)
                 await asyncio.wait([ended], timeout=STOP_SECONDS)
             raise
+        finally:
+            looking.cancel()
+
+    async def _end_if_blind(self) -> None:
+        """Ends kopf where it asks for nothing more and watches nothing.
+
+        One odd answer makes it believe that there are no ChurnModels to watch, and it never looks again.
+        """
+        while not self._login.watching:
+            await asyncio.sleep(1)
+            if self.silent_seconds() > BLIND_SECONDS and self._stop:
+                log.warning("kopf watches nothing and is ended")
+                loop, stop = self._stop
+                loop.call_soon_threadsafe(stop.set)
+                return
 
     def _thread(self, ended: asyncio.Future[BaseException | None]) -> None:
         error: BaseException | None = None
@@ -87,7 +107,7 @@ class Shell:
         stop = asyncio.Event()
         self._stop = (asyncio.get_running_loop(), stop)
         await kopf.operator(
-            registry=build_registry(self._seen, Login(self._hear)),
+            registry=build_registry(self._seen, self._login),
             identity=IDENTITY,
             standalone=True,
             clusterwide=self._namespace is None,

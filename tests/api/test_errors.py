@@ -27,7 +27,11 @@ SEED = os.environ.get("CHURN_FAULT_SEED", "")
 AT_ONCE = 4
 REQUEST_SECONDS = 3.0
 """How long the operator of these trials waits for an answer; a stall is longer."""
-PACE = QUICK | {"churn_operator.runtime.client.REQUEST_TIMEOUT": aiohttp.ClientTimeout(total=REQUEST_SECONDS)}
+PACE = QUICK | {
+    "churn_operator.runtime.client.REQUEST_TIMEOUT": aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+    "churn_operator.handlers.REQUEST_SECONDS": REQUEST_SECONDS,
+    "churn_operator.shell.BLIND_SECONDS": 2 * REQUEST_SECONDS,
+}
 LEFT_OUT = {(step.__name__, "post events") for step in STEPS} | {(suspend.__name__, "status churnmodels")}
 """An Event that is refused is not posted again; and a suspended one's status may be written once or twice."""
 LATE = "events late"

@@ -15,6 +15,7 @@ from .trial import QUICK, SPEC, Lane, Trial
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
 PACE = QUICK | {
+    "churn_operator.shell.BLIND_SECONDS": 5.0,
     "churn_operator.runtime.client.SILENCE_SECONDS": 4.0,
     "churn_operator.handlers.SILENCE_SECONDS": 4.0,
     "churn_operator.runtime.reflector.LONGEST_BACKOFF_SECONDS": 2.0,
@@ -147,3 +148,27 @@ async def test_watches_that_end_at_once_every_time_are_made_good_by_lists(lane: 
         await trial.until(lambda: _is_gone(trial, "telco"), "nothing is left")
         lasted = asyncio.get_running_loop().time() - trial.began
         assert len(watches) < 9 * (10 + 2 * lasted)  # nine watches, each asked for twice a second at most
+
+
+@pytest.mark.parametrize("path", ["/apis", "/apis/churnops.io", "/apis/churnops.io/v1alpha1"])
+async def test_one_odd_answer_about_what_there_is_to_watch_blinds_nobody(lane: Lane, path: str) -> None:
+    """Asked once, it would be believed for good."""
+    asked: list[Call] = []
+
+    async def there_is_none(exchange: Exchange) -> web.StreamResponse:
+        return await exchange.tell(Reply(404, status(404, "NotFound")))
+
+    def choose(call: Call) -> Fault:
+        if call.path.rstrip("/") != path or asked:
+            return pass_on
+        asked.append(call)
+        return there_is_none
+
+    async with Trial.open(lane, PACE, hold=True) as trial:
+        trial.proxy.choose = choose
+        trial.start()
+        await trial.apply(SPEC)
+        await trial.until_settled()
+        for threshold in (0.6, 0.7):
+            await trial.edit(decision={"threshold": threshold})
+            await trial.until_settled()
