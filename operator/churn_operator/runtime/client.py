@@ -43,6 +43,8 @@ CONNECTIONS = 32
 """Eight watches and two dozen requests at a time; each TLS connection costs memory here and on the server."""
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 WATCH_SECONDS = 290
+LONGEST_WAIT_SECONDS = 60.0
+"""How much of a Retry-After is believed: a proxy may say anything, and watches grow stale meanwhile."""
 SILENCE_SECONDS = 75
 """A watch is at least bookmarked once a minute; longer silence means that the connection is dead."""
 
@@ -298,5 +300,5 @@ def _error(status: int, payload: dict[str, Any], headers: Mapping[str, str]) -> 
         return KindMissingError(status, message, reason="NotFound")
     kind = _ERRORS.get(status, ServerTroubleError if status >= 500 else RefusedError)
     told = str(headers.get("Retry-After") or details.get("retryAfterSeconds"))
-    wait = float(told) if told.isdecimal() else None
+    wait = min(float(told), LONGEST_WAIT_SECONDS) if told.isdecimal() else None
     return kind(status, message, reason=str(payload.get("reason", "")), retry_after=wait)

@@ -78,7 +78,7 @@ class WorkQueue(Generic[K]):
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         backoff = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 16), LONGEST_BACKOFF_SECONDS)
-        told = min(at_least or 0.0, LONGEST_BACKOFF_SECONDS)
+        told = at_least or 0.0
         delay = max(told, backoff) * random.uniform(1.0, 1.25)  # noqa: S311  # spreads, hides nothing
         QUEUE_RETRIES.labels(name=QUEUE).inc()
         if told:

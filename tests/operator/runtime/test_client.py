@@ -7,7 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn_operator.runtime.client import as_yaml, connection
+from churn_operator.errors import KindMissingError, NotFoundError
+from churn_operator.runtime.client import _error, as_yaml, connection
 
 SERVER = "https://api.example:6443"
 
@@ -60,3 +61,20 @@ def test_whatever_text_an_object_holds_is_yaml_that_means_the_same(obj: dict[str
 
 def test_half_a_character_is_replaced_and_does_not_stop_the_rest():
     assert yaml.safe_load(as_yaml({"message": "a\ud800b \U0001f600"})) == {"message": "a\ufffdb \U0001f600"}
+
+
+@pytest.mark.parametrize(
+    ("told", "wait"), [("7", 7), ("86400", 60), ("9" * 400, 60), ("soon", None), ("\xb2", None)]
+)
+def test_a_server_is_believed_about_when_to_come_again_up_to_a_minute(told: str, wait: float | None):
+    assert _error(429, {}, {"Retry-After": told}).retry_after == wait
+
+
+def test_a_kind_that_is_missing_is_not_an_object_that_is_gone():
+    assert isinstance(_error(404, {"details": {"name": "telco"}}, {}), NotFoundError)
+    assert isinstance(_error(404, {"message": "could not find the requested resource"}, {}), KindMissingError)
+
+
+@pytest.mark.parametrize("details", ["text", [], {"causes": ["text", None]}, None])
+def test_an_error_of_any_shape_is_an_error(details: object):
+    assert _error(403, {"details": details, "message": ["x"]}, {}).status == 403
