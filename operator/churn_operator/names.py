@@ -44,6 +44,12 @@ TLS_FILES = ("tls.crt", "tls.key")
 """Certificate and key, as a Secret of type kubernetes.io/tls calls them."""
 LIVEZ = "/livez"
 READYZ = "/readyz"
+DRAIN_ENV = "CHURN_DRAIN_SECONDS"
+DEADLINE_ENV = "CHURN_DEADLINE_SECONDS"
+SERVER_DRAIN_SECONDS = 5
+"""How long a server that is told to stop goes on by default."""
+SERVER_DEADLINE_SECONDS = 20
+"""When it ends at the latest, by default."""
 FETCH_TOKEN_ENV = "CHURN_FETCH_TOKEN"  # noqa: S105  # the name of a variable
 FETCH_TOKEN_KEY = "token"  # noqa: S105  # the key inside the Secret
 

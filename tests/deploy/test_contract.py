@@ -101,6 +101,14 @@ class TestOperatorAndServer:
         }
         assert files == {value for value in told.values() if isinstance(value, Path)}
 
+    def test_how_long_the_server_takes_to_leave(self):
+        told = (names.SERVER_DRAIN_SECONDS, names.SERVER_DEADLINE_SECONDS)
+        assert told == (SERVING.drain_seconds, SERVING.deadline_seconds)
+        variables = {
+            f"{serving_settings.PREFIX}{name.upper()}" for name in ("drain_seconds", "deadline_seconds")
+        }
+        assert {names.DRAIN_ENV, names.DEADLINE_ENV} == variables
+
     def test_the_server_ends_before_the_pod_is_killed(self):
         assert OPERATOR.pre_stop_seconds + SERVING.deadline_seconds < OPERATOR.grace_period_seconds
 

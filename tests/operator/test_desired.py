@@ -53,6 +53,17 @@ def test_a_replica_proves_itself_within_the_deadline(world: Any, deadline: Any, 
     assert spec.get("minReadySeconds") == patience
 
 
+@pytest.mark.parametrize(
+    ("grace", "told"),
+    [(30, {}), (25, {}), (24, {"DEADLINE": "19", "DRAIN": "5"}), (10, {"DEADLINE": "5", "DRAIN": "5"})],
+)
+def test_a_server_with_little_time_to_leave_knows_it(world: Any, grace: int, told: dict[str, str]):
+    """It goes on while clients are connected: killed meanwhile, it would lose what they ask."""
+    hurried = replace(world, settings=Settings(grace_period_seconds=grace))
+    variables = {each["name"]: each["value"] for each in container(hurried).get("env", ())}
+    assert variables == {f"CHURN_{name}_SECONDS": value for name, value in told.items()}
+
+
 def test_children_by_what_is_asked_for(world: Any):
     always = {CONFIG_MAP, CONTROLLER_REVISION, NETWORK_POLICY, SERVICE, DEPLOYMENT}
     assert world.desired.children.keys() == always | {DISRUPTION_BUDGET}

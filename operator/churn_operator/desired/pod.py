@@ -12,6 +12,8 @@ from churn_operator.names import (
     CONFIG_DIGEST_ANNOTATION,
     CONFIG_DIR,
     CONFIG_FILE,
+    DEADLINE_ENV,
+    DRAIN_ENV,
     FETCH_CONTAINER,
     FETCH_TOKEN_ENV,
     FETCH_TOKEN_KEY,
@@ -22,6 +24,8 @@ from churn_operator.names import (
     READYZ,
     REVISION_LABEL,
     SERVER_CONTAINER,
+    SERVER_DEADLINE_SECONDS,
+    SERVER_DRAIN_SECONDS,
     USER_ID,
     labels,
     selector,
@@ -97,6 +101,7 @@ def _pod_security() -> dict[str, Any]:
     }
 
 
+_KILL_MARGIN_SECONDS = 2
 _SPREAD_KEYS = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
 
 
@@ -140,35 +145,42 @@ def _container(plan: Plan, name: str) -> dict[str, Any]:
 
 def _server(plan: Plan, name: str, settings: Settings, access: Access) -> dict[str, Any]:
     config = f"{CONFIG_DIR}/{CONFIG_FILE}"
-    env = {"env": access.env} if access.env else {}
-    return (
-        _container(plan, SERVER_CONTAINER)
-        | env
-        | {
-            "args": ["serve", "--config", config, "--models-dir", MODELS_DIR, "--name", name],
-            "ports": [
-                {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
-                {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
-            ],
-            # Loaded and checked: two minutes for the largest bundle on the slowest node.
-            "startupProbe": _probe(READYZ, periodSeconds=1, failureThreshold=120),
-            # Takes requests: not while draining, and back quickly.
-            "readinessProbe": _probe(READYZ, periodSeconds=2, failureThreshold=2),
-            # The process answers at all: slow to judge, because a restart costs every request in flight.
-            "livenessProbe": _probe(LIVEZ, periodSeconds=10, failureThreshold=6),
-            "lifecycle": {"preStop": {"sleep": {"seconds": settings.pre_stop_seconds}}},
-            "volumeMounts": [
-                {
-                    "name": "config",
-                    "mountPath": CONFIG_DIR,
-                    "readOnly": True,
-                },  # no subPath: it would never refresh
-                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a path inside the container
-                _model_mount(plan) | {"readOnly": True},
-                *access.mounts,
-            ],
-        }
-    )
+    container = _container(plan, SERVER_CONTAINER)
+    if env := [*access.env, *_hurry(settings)]:
+        container["env"] = env
+    return container | {
+        "args": ["serve", "--config", config, "--models-dir", MODELS_DIR, "--name", name],
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+        ],
+        # Loaded and checked: two minutes for the largest bundle on the slowest node.
+        "startupProbe": _probe(READYZ, periodSeconds=1, failureThreshold=120),
+        # Takes requests: not while draining, and back quickly.
+        "readinessProbe": _probe(READYZ, periodSeconds=2, failureThreshold=2),
+        # The process answers at all: slow to judge, because a restart costs every request in flight.
+        "livenessProbe": _probe(LIVEZ, periodSeconds=10, failureThreshold=6),
+        "lifecycle": {"preStop": {"sleep": {"seconds": settings.pre_stop_seconds}}},
+        "volumeMounts": [
+            {
+                "name": "config",
+                "mountPath": CONFIG_DIR,
+                "readOnly": True,
+            },  # no subPath: it would never refresh
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a path inside the container
+            _model_mount(plan) | {"readOnly": True},
+            *access.mounts,
+        ],
+    }
+
+
+def _hurry(settings: Settings) -> list[dict[str, str]]:
+    """Variables for a server that has less time to leave than it reckons with: killed, it loses requests."""
+    left = max(1, settings.grace_period_seconds - settings.pre_stop_seconds - _KILL_MARGIN_SECONDS)
+    if left >= SERVER_DEADLINE_SECONDS:
+        return []  # nothing in the template: what differs there rolls the pods
+    seconds = {DEADLINE_ENV: left, DRAIN_ENV: min(left, SERVER_DRAIN_SECONDS)}
+    return [{"name": name, "value": str(value)} for name, value in seconds.items()]
 
 
 def _probe(path: str, **timing: int) -> dict[str, Any]:
