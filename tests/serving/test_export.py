@@ -259,6 +259,33 @@ def test_a_text_that_was_never_seen_is_scored_as_the_pipeline_scores_it(
     assert found[0] == pytest.approx(pipeline.predict_proba(frame)[0, 1], abs=1e-5)
 
 
+def test_values_that_the_data_lacks_are_known_as_the_pipeline_knows_them(
+    customers: pd.DataFrame, tmp_path: Path
+):
+    """The rows held back need not show every rare value that encoders were fitted on."""
+    steps = [ColumnTransformer([("codes", OrdinalEncoder(), ["region", "visits"])]), LogisticRegression()]
+    pipeline = fitted(steps, customers)
+    shown = customers[(customers["region"] != "東京") & (customers["visits"] != 17)]
+    shown.to_csv(tmp_path / "held-back.csv", index=False)
+    model = exported(pipeline, tmp_path / "held-back.csv", tmp_path)
+    rare = customers[["region", "visits"]].assign(region="東京", visits=17)[:1]
+    rows = model.encoder.encode(rare.to_dict("records")).rows
+    found = model.scorer.probabilities(np.array(rows, dtype=np.float32))
+    frame = customers[:1].assign(region="東京", visits=17)
+    assert found[0] == pytest.approx(pipeline.predict_proba(frame)[0, 1], abs=1e-5)
+
+
+def test_a_column_of_many_texts_is_exported_and_one_of_dates_is_not(customers: pd.DataFrame, tmp_path: Path):
+    streets = customers.assign(street=[f"street {row % 150}" for row in range(len(customers))])
+    streets.to_csv(tmp_path / "streets.csv", index=False)
+    onehot = ColumnTransformer([("texts", OneHotEncoder(), ["street", "plan"])])
+    pipeline = fitted([onehot, LogisticRegression()], streets)
+    assert len(exported(pipeline, tmp_path / "streets.csv", tmp_path).manifest.features[1].categories) == 150
+    dates = ColumnTransformer([("texts", OneHotEncoder(), ["joined"])])
+    told = refusal(fitted([dates, LogisticRegression()], streets), tmp_path / "streets.csv")
+    assert told.endswith("joined: holds dates\nThe pipeline looks at them: fit it without")
+
+
 def test_what_the_pipeline_does_not_look_at_is_accepted_and_not_scored(
     customers: pd.DataFrame, shop_csv: Path, tmp_path: Path
 ):

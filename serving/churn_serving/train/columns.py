@@ -62,7 +62,13 @@ class _Refusal(NamedTuple):
 
 
 def decide_columns(
-    table: Table, *, target: str, id_column: str | None, drop: Collection[str], categorical: Collection[str]
+    table: Table,
+    *,
+    target: str,
+    id_column: str | None,
+    drop: Collection[str],
+    categorical: Collection[str],
+    max_categories: int = MAX_CATEGORIES,
 ) -> Columns:
     """Decide each column's kind from all its cells.
 
@@ -75,7 +81,9 @@ def decide_columns(
         if name in {target, id_column}:
             continue
         outcome = (
-            Ignored(name, "--drop") if name in drop else _decide(name, cells, as_text=name in categorical)
+            Ignored(name, "--drop")
+            if name in drop
+            else _decide(name, cells, as_text=name in categorical, most=max_categories)
         )
         match outcome:
             case Ignored():
@@ -91,7 +99,7 @@ def decide_columns(
     return columns
 
 
-def _decide(name: str, cells: Sequence[str], *, as_text: bool) -> Feature | Ignored | _Refusal:
+def _decide(name: str, cells: Sequence[str], *, as_text: bool, most: int) -> Feature | Ignored | _Refusal:
     counts = Counter(cells)
     present = {value: count for value, count in counts.items() if not is_missing(value)}
     nullable = len(present) < len(counts)
@@ -106,7 +114,7 @@ def _decide(name: str, cells: Sequence[str], *, as_text: bool) -> Feature | Igno
             return _numeric(name, cells, present, nullable=nullable)
         if all(_DATES.fullmatch(value) for value in present):
             return _Refusal(name, "holds dates", is_id=False)
-    return _categorical(name, present, nullable=nullable)
+    return _categorical(name, present, nullable=nullable, most=most)
 
 
 def _boolean(name: str, present: dict[str, int], *, nullable: bool) -> Boolean:
@@ -142,16 +150,16 @@ def _numbers_the_rows(name: str, values: np.ndarray) -> bool:
     return bool(_ID_NAME.search(name)) or values.max() - values.min() == len(values) - 1
 
 
-def _categorical(name: str, present: dict[str, int], *, nullable: bool) -> Categorical | _Refusal:
+def _categorical(name: str, present: dict[str, int], *, nullable: bool, most: int) -> Categorical | _Refusal:
     rows = sum(present.values())
-    if len(present) > MAX_CATEGORIES:
+    if len(present) > most:
         numbers = sum(count for value, count in present.items() if parse_number(value) is not None)
         if 0.5 * rows < numbers < rows:
             why = f"holds numbers, except in {rows - numbers:,} rows: leave those blank to use it"
             return _Refusal(name, why, is_id=False)
         if len(present) == rows:
             return _Refusal(name, "is different in every row", is_id=True)
-        why = f"has {len(present):,} different texts; at most {MAX_CATEGORIES} can be learnt"
+        why = f"has {len(present):,} different texts; at most {most:,} can be learnt"
         return _Refusal(name, why, is_id=False)
     typical = max(sorted(present), key=lambda value: present[value])
     return Categorical(name=name, nullable=nullable, categories=sorted(present), typical=typical)

@@ -5,11 +5,12 @@ the numbers' centring and scaling in the features, as the pipeline's own scaler 
 the columns hold, and every row of it must come out of the graph as it comes out of the pipeline.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -17,6 +18,7 @@ from sklearn.pipeline import Pipeline
 from churn_serving.bundle.schema import (
     GOLDEN_TOLERANCE,
     Boolean,
+    Categorical,
     Feature,
     Manifest,
     Metrics,
@@ -36,11 +38,15 @@ from churn_serving.train.trace import Source, trace
 from churn_serving.train.user_pipeline import (
     classes_of,
     input_names,
+    learnt_values,
     positive_class,
     probabilities,
     to_frame,
     unwrap,
 )
+
+MAX_TEXTS = 1000
+"""Different texts in a column at most: each becomes a row of a table."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +100,12 @@ def export(pipeline: Any, plan: ExportPlan) -> Trained:
     names = input_names(pipeline, whole, plan.target)
     table = drop_unlabelled(whole, plan.target)
     labels = read_labels(table, plan.target, plan.positive)
-    columns = _decide(table, names, plan)
+    learnt = learnt_values(pipeline)
+    columns = _decide(table, names, plan, learnt)
     frame = to_frame(columns.features, pipeline.feature_names_in_, table)
     positive = positive_class(pipeline, plan.positive)
     expected = probabilities(pipeline, frame, positive)
-    features, model = _build(pipeline, columns, frame)
+    features, model = _build(pipeline, columns, frame, learnt)
     scorer = Scorer(model, features=len(features), positive=positive)
     _hold_against(expected, scorer.probabilities(encode_table(table, features)))
     manifest = _describe(
@@ -140,29 +147,46 @@ def _describe(
     )
 
 
-def _decide(table: Table, names: Sequence[str], plan: ExportPlan) -> Columns:
+def _decide(
+    table: Table, names: Sequence[str], plan: ExportPlan, learnt: Mapping[str, Collection[Any]]
+) -> Columns:
     if plan.id_column is not None:
         require_column(table, plan.id_column, "--id")
     for name in plan.categorical:
         require_column(table, name, "--categorical")
     apart = {plan.target, plan.id_column}
     others = [name for name in table.columns if name not in {*names, *apart}]
-    columns = decide_columns(
-        table, target=plan.target, id_column=plan.id_column, drop=others, categorical=plan.categorical
-    )
+    try:
+        columns = decide_columns(
+            table, target=plan.target, id_column=plan.id_column, drop=others, categorical=plan.categorical,
+            max_categories=MAX_TEXTS,
+        )  # fmt: skip
+    except DataError as error:
+        told = str(error).partition("\nAdd: ")[0]
+        raise DataError(f"{told}\nThe pipeline looks at them: fit it without") from None
     constant = [column for column in columns.ignored if column.name in names]
     if constant:
         raise DataError(
             f"column {constant[0].name!r} is {constant[0].why}; the data must show what it can hold"
         )
     columns.ignored = [Ignored(column.name, "no column of the pipeline") for column in columns.ignored]
+    columns.features = [_with_learnt(feature, learnt.get(feature.name, ())) for feature in columns.features]
     return columns
 
 
-def _build(pipeline: Pipeline, columns: Columns, frame: pd.DataFrame) -> tuple[list[Feature], bytes]:
+def _with_learnt(feature: Feature, values: Collection[Any]) -> Feature:
+    if not isinstance(feature, Categorical):
+        return feature
+    texts = {value for value in values if isinstance(value, str)}
+    return msgspec.structs.replace(feature, categories=sorted({*feature.categories, *texts}))
+
+
+def _build(
+    pipeline: Pipeline, columns: Columns, frame: pd.DataFrame, learnt: Mapping[str, Collection[Any]]
+) -> tuple[list[Feature], bytes]:
     """The features that the pipeline looks at, and the graph; the others become ignored."""
     features = {feature.name: feature for feature in columns.features}
-    source = Source(features, frame)
+    source = Source(features, frame, learnt)
     terms: list[Term] = [_as_it_comes(name, features.get(name)) for name in frame.columns]
     for name, step in pipeline.steps[:-1]:
         terms = trace(step, terms, source, name)

@@ -6,7 +6,7 @@ Columns are varied one at a time; a transformer that mixes columns shows itself.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,12 @@ class Domain:
     nullable: bool
 
 
-def domain_of(feature: Feature, column: pd.Series) -> Domain:
-    """The values that a column takes in the data: a category's, or its different numbers."""
+def domain_of(feature: Feature, column: pd.Series, learnt: Collection[Any]) -> Domain:
+    """The values of a column: the categories, or the different numbers of the data and those `learnt`."""
     if isinstance(feature, Categorical):
         keys = [float(code) for code in range(len(feature.categories))]
         return Domain(feature.name, feature.categories, keys, feature.typical, _NEVER_SEEN, feature.nullable)
-    values = sorted(column.dropna().unique().tolist())
+    values = sorted({*column.dropna().tolist(), *learnt})
     unseen = max(values) + 1 if not isinstance(values[0], bool) else None
     keys = [float(value) for value in values]
     return Domain(feature.name, values, keys, feature.typical, unseen, feature.nullable)

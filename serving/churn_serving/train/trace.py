@@ -5,7 +5,7 @@ tabulated; any other step that skl2onnx knows is put into the graph as skl2onnx 
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,17 +41,18 @@ from churn_serving.train.terms import (
     rescale,
 )
 
-MAX_VALUES = 100
+MAX_NUMBERS = 100
 _ENCODERS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
 _BRANCHES = (ColumnTransformer, FeatureUnion)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The bundle's features by name and the data that shows their values, a column each."""
+    """The bundle's features by name, the data that shows their values, and values that encoders learnt."""
 
     features: Mapping[str, Feature]
     frame: pd.DataFrame
+    learnt: Mapping[str, Collection[Any]]
 
     def domain(self, term: Term, told: str) -> Domain:
         """The values of a column as it comes.
@@ -62,11 +63,11 @@ class Source:
         if not (isinstance(term, Text) or (isinstance(term, Number) and term.is_raw)):
             raise DataError(f"{told} encodes what another step computed; let it encode the column itself")
         name = term.feature
-        domain = domain_of(self.features[name], self.frame[name])
-        if len(domain.values) > MAX_VALUES:
+        domain = domain_of(self.features[name], self.frame[name], self.learnt.get(name, ()))
+        if isinstance(term, Number) and len(domain.values) > MAX_NUMBERS:
             raise DataError(
-                f"{told} encodes {name!r}, which has {len(domain.values):,} different values; "
-                f"at most {MAX_VALUES} can be tabulated"
+                f"{told} encodes {name!r}, which has {len(domain.values):,} different numbers; "
+                f"at most {MAX_NUMBERS} can be tabulated"
             )
         return domain
 

@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from churn_serving.bundle.schema import Boolean, Feature, Numeric
 from churn_serving.errors import DataError
-from churn_serving.features import parse_cell, parse_number
+from churn_serving.features import is_missing, parse_cell, parse_number
 from churn_serving.train.calibration import Floats
 from churn_serving.train.table import Table, require_column
 from churn_serving.train.trace import positions
@@ -65,6 +65,27 @@ def _kept(transformer: ColumnTransformer, names: Sequence[str]) -> set[str]:
         if part != "drop"
         for at in positions(columns, names)
     }
+
+
+def learnt_values(pipeline: Pipeline) -> dict[str, set[Any]]:
+    """The values that encoders were fitted on, by column: the data may lack rare ones."""
+    first = pipeline.steps[0][1]
+    found: dict[str, set[Any]] = {}
+    for _, part, columns in first.transformers_ if isinstance(first, ColumnTransformer) else ():
+        chosen = [first.feature_names_in_[at] for at in positions(columns, first.feature_names_in_)]
+        for step in part.named_steps.values() if isinstance(part, Pipeline) else [part]:
+            categories = getattr(step, "categories_", ())
+            if len(categories) != len(chosen):
+                continue
+            for name, values in zip(chosen, categories, strict=True):
+                found.setdefault(name, set()).update(
+                    each for each in values.tolist() if not _is_missing(each)
+                )
+    return found
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value or (isinstance(value, str) and is_missing(value))  # noqa: PLR0124 (NaN)
 
 
 def classes_of(pipeline: Pipeline) -> tuple[str, str]:
