@@ -101,6 +101,20 @@ async def test_a_page_refuses_who_shows_no_key(guarded: Running, key: str, path:
     assert statuses(await guarded.ask(get(path, f"X-API-Key: {key}"))) == [found]
 
 
+async def test_the_openapi_document_says_where_a_key_is_asked_for_and_how(guarded: Running, key: str):
+    answer = await guarded.ask(get("/openapi.json", f"X-API-Key: {key}"))
+    document = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert document["components"]["securitySchemes"].keys() == {"key", "header"}
+    assert document["security"] == [{"key": []}, {"header": []}]
+    for path, operations in document["paths"].items():
+        for operation in (operations[name] for name in ("get", "post") if name in operations):
+            if path in PROBES:
+                assert operation["security"] == []
+            else:
+                assert operation["responses"].keys() > {"401", "429"}
+                assert "security" not in operation
+
+
 @pytest.mark.parametrize("path", PROBES)
 async def test_probes_ask_nobody(guarded: Running, path: str):
     assert statuses(await guarded.ask(get(path))) == [200]

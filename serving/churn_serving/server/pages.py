@@ -8,6 +8,7 @@ import msgspec
 from fastapi import FastAPI, HTTPException, Request, Response
 
 from churn_serving.routing import Route
+from churn_serving.server.access.describe import describe_access
 from churn_serving.server.http import encode_json
 from churn_serving.server.openapi import build_openapi
 from churn_serving.server.state import Serving
@@ -41,7 +42,8 @@ def build_pages(serving: Serving) -> FastAPI:
     @app.api_route("/openapi.json", methods=_READ)
     async def openapi() -> Response:
         table = serving.table
-        return _json(build_openapi(table.name, table.routes[0].model.manifest, serving.settings))
+        document = build_openapi(table.name, table.routes[0].model.manifest, serving.settings)
+        return _json(describe_access(document, serving.settings))
 
     @app.api_route("/v1/models", methods=_READ)
     async def models() -> Response:
