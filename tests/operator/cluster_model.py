@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,6 +57,9 @@ class Cluster:
 
     async def list(self, kind: Kind, *_: Any, **__: Any) -> tuple[Objects, str]:
         return self.present(kind), str(next(self._numbers))
+
+    async def pages(self, kind: Kind, *_: Any, **__: Any) -> AsyncIterator[tuple[Objects, str]]:
+        yield await self.list(kind)
 
     async def apply(self, kind: Kind, obj: Json, manager: str, subresource: str | None = None) -> Json:
         place = (kind, obj["metadata"]["namespace"], obj["metadata"]["name"])

@@ -38,7 +38,7 @@ APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-PAGE = 500
+PAGE = 200
 CONNECTIONS = 32
 """Eight watches and two dozen requests at a time; each TLS connection costs memory here and on the server."""
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
@@ -126,19 +126,29 @@ class Client:
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]:
         return await self._object("GET", kind.path(namespace, name))
 
-    async def list(
+    async def pages(
         self, kind: Kind, namespace: str | None, selector: str = "", *, metadata_only: bool = False
-    ) -> tuple[list[dict[str, Any]], str]:
-        """All objects, read in pages, and the version to watch from."""
-        items: list[dict[str, Any]] = []
+    ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """All objects, page by page, and the version to watch from. Whole, thousands fill the memory."""
         query = {"labelSelector": selector, "limit": str(PAGE)}
         accept = METADATA_ONLY if metadata_only else "application/json"
         while True:
-            page = await self._object("GET", kind.path(namespace), query=query, accept=accept)
-            items += page.get("items") or []  # null where there is none
+            page = await self._json("GET", kind.path(namespace), query=query, accept=accept)
+            yield page.get("items") or [], page["metadata"]["resourceVersion"]  # null where there is none
             if not page["metadata"].get("continue"):
-                return items, page["metadata"]["resourceVersion"]
+                return
             query["continue"] = page["metadata"]["continue"]
+
+    async def list(
+        self, kind: Kind, namespace: str | None, selector: str = "", *, metadata_only: bool = False
+    ) -> tuple[list[dict[str, Any]], str]:
+        """All objects, and the version to watch from."""
+        items: list[dict[str, Any]] = []
+        version = ""
+        async for page, listed in self.pages(kind, namespace, selector, metadata_only=metadata_only):
+            items += page
+            version = listed
+        return items, version
 
     async def apply(
         self, kind: Kind, obj: dict[str, Any], manager: str, subresource: str | None = None

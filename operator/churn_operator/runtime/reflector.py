@@ -122,18 +122,22 @@ class Reflector:
             self._store(event.object)
 
     async def _list(self) -> str:
-        items, version = await self._client.list(self.kind, self._namespace, self._owner_label)
-        self._contact()
-        if int(version) < self._seen:  # the server's storage was restored from a backup: nothing known holds
-            for key in list(self._owner_of):
-                self._remove(key)
-        self._seen = int(version)
-        present = {_key(item) for item in items}
+        present: set[tuple[str, str]] = set()
+        version = ""
+        async for items, version in self._client.pages(self.kind, self._namespace, self._owner_label):
+            self._contact()
+            if (
+                int(version) < self._seen
+            ):  # the server's storage was restored from a backup: nothing known holds
+                for key in list(self._owner_of):
+                    self._remove(key)
+            self._seen = int(version)
+            present.update(map(_key, items))
+            for item in items:
+                # Items of a list carry neither apiVersion nor kind.
+                self._store({"apiVersion": self.kind.api_version, "kind": self.kind.kind, **item})
         for key in [key for key in self._owner_of if key not in present]:
             self._remove(key, version)
-        for item in items:
-            # Items of a list carry neither apiVersion nor kind.
-            self._store({"apiVersion": self.kind.api_version, "kind": self.kind.kind, **item})
         self.synced.set()
         return version
 

@@ -33,9 +33,11 @@ class Script:
         self._acts = list(acts)
         self.asked: list[str] = []
 
-    async def list(self, *_: Any) -> tuple[list[dict[str, Any]], str]:
+    async def pages(self, *_: Any) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
         self.asked.append("list")
-        return await self._next()
+        act = await self._next()
+        for page in act if isinstance(act, list) else [act]:
+            yield page
 
     async def watch(self, _: Any, __: Any, ___: Any, version: str) -> AsyncIterator[WatchEvent]:
         self.asked.append(f"watch {version}")
@@ -117,6 +119,17 @@ async def test_what_vanished_unseen_is_noticed_by_the_next_list(play: Play):
     )
     assert names(reflector) == {"b"}
     assert told == ["telco", "telco", "telco"]
+    assert asked == ["list", "watch 5", "list", "watch 9"]
+
+
+async def test_what_is_on_a_later_page_did_not_vanish(play: Play):
+    reflector, told, asked = await play(
+        [([service("a", 1)], "5"), ([service("b", 2)], "5")],
+        [GoneError(410, "too old")],
+        [([service("a", 1)], "9"), ([service("b", 2)], "9")],
+    )
+    assert names(reflector) == {"a", "b"}
+    assert told == ["telco", "telco"]
     assert asked == ["list", "watch 5", "list", "watch 9"]
 
 
