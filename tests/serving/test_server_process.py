@@ -101,7 +101,21 @@ def test_serving_imports_no_training_library_and_unpickles_nothing(tmp_path: Pat
     training = {"sklearn", "pandas", "joblib", "onnx", "skl2onnx", "scipy", "skops", "xgboost", "lightgbm"}
     assert not training & pages
     # What only pages and fetching need would cost every pod's start.
-    assert not {"fastapi", "pydantic", "rich", "obstore", "jwt", "cryptography", "grpc", "google"} & scoring
+    assert (
+        not {
+            "fastapi",
+            "pydantic",
+            "rich",
+            "obstore",
+            "jwt",
+            "cryptography",
+            "grpc",
+            "google",
+            "nanoarrow",
+            "flatbuffers",
+        }
+        & scoring
+    )
     assert "fastapi" in pages
 
 

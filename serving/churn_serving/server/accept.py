@@ -6,6 +6,7 @@ from churn_serving.server.http import Header
 
 CSV = b"text/csv"
 NDJSON = b"application/x-ndjson"
+ARROW = b"application/vnd.apache.arrow.stream"
 _ALIASES = {b"application/ndjson": NDJSON, b"application/jsonl": NDJSON, b"application/jsonlines": NDJSON}
 
 

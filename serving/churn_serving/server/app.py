@@ -100,7 +100,9 @@ class TrafficApp:
             caller = ANYBODY if route.open else gate.admit(scope["headers"])
             caller.spend()
             if route.table is not None and scope["method"] == "POST" and is_stream(scope["headers"]):
-                await self._stream(route, caller, started, Stream(self._serving, scope, receive, send))
+                await self._stream(
+                    route, caller, started, Stream(self._serving, self._pending, scope, receive, send)
+                )
                 return
             if route.hot is not None and scope["method"] == "POST":
                 check_json(scope["headers"])

@@ -63,10 +63,15 @@ def _read(
     record = decode_record(line.text)
     check_nesting([record], settings.max_nesting + 1)
     check_texts([record], settings.max_text_length)
-    return _encode(route, record)
+    return encode_record(route, record)
 
 
-def _encode(route: Route, record: Any) -> tuple[bytes, str | int | None]:
+def encode_record(route: Route, record: Any) -> tuple[bytes, str | int | None]:
+    """One record as the model takes it, and its customer's id.
+
+    Raises:
+        RequestError: It does not fit.
+    """
     try:
         encoded = route.model.encoder.encode([record])
     except InvalidRecordsError as error:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from churn_serving.features import Fault
-from churn_serving.server.accept import CSV, NDJSON
+from churn_serving.server.accept import ARROW, CSV, NDJSON
 from churn_serving.server.csv_answers import COLUMNS, row_of, write_rows
 from churn_serving.server.http import RequestError
 from churn_serving.server.scoring import Prediction
@@ -23,11 +23,13 @@ class Form(Struct, frozen=True):
     Attributes:
         head: What comes before all answers.
         write: Writes those of a chunk.
+        tail: What comes after all.
     """
 
     content_type: bytes
     head: bytes
     write: Callable[[Answers], bytes]
+    tail: bytes = b""
 
 
 class _Wrong(Struct):
@@ -49,7 +51,7 @@ def _ndjson(answers: Answers) -> bytes:
 
 
 def _wrong_line(entry: Entry) -> _WrongLine:
-    error = _error_of(entry)
+    error = error_of(entry)
     details = [_detail(fault) for fault in error.details]
     return _WrongLine(entry.number, _Wrong(error.code, error.message, details))
 
@@ -64,7 +66,7 @@ def _csv(answers: Answers) -> bytes:
         if prediction is not None:
             rows.append((entry.number, *row_of(prediction), ""))
         else:
-            rows.append((entry.number, *[""] * len(COLUMNS), tell(_error_of(entry))))
+            rows.append((entry.number, *[""] * len(COLUMNS), tell(error_of(entry))))
     return write_rows(rows)
 
 
@@ -74,14 +76,23 @@ def tell(error: RequestError) -> str:
     return "; ".join([error.message, *told])
 
 
-def _error_of(entry: Entry) -> RequestError:
+def error_of(entry: Entry) -> RequestError:
+    """Why there is no prediction."""
     if entry.error is None:
         raise ValueError("an entry without an error has a prediction")
     return entry.error
 
 
-FORMS: Mapping[bytes, Form] = {
+_FORMS: Mapping[bytes, Form] = {
     NDJSON: Form(NDJSON, b"", _ndjson),
     CSV: Form(CSV, write_rows([("line", *COLUMNS, "error")]), _csv),
 }
-"""By media type; a stream is answered in the form it has itself where it does not ask for another."""
+
+
+def form_of(media_type: bytes) -> Form:
+    """The form of one of the media types that streams have."""
+    if media_type == ARROW:
+        from churn_serving.server.streams.arrow import form
+
+        return form()
+    return _FORMS[media_type]

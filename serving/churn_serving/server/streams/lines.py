@@ -33,9 +33,10 @@ class Lines:
             self._rest, self._too_long = b"", True
         return [line for line in lines if line.text is None or line.text]
 
-    def end(self) -> list[Line]:
-        """The last line, where nothing ends it."""
-        return self.feed(b"\n")
+    @property
+    def held(self) -> int:
+        """Bytes of the line that is still coming."""
+        return len(self._rest)
 
     def _end(self, text: bytes) -> Line:
         text, self._rest = self._rest + text, b""

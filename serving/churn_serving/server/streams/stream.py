@@ -4,18 +4,21 @@ So memory stays as it is whatever the size, and who does not read is not read fr
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
 from math import isfinite
+from typing import Any, Protocol
 
 from msgspec import UNSET
 
 from churn_serving.features import Fault
 from churn_serving.routing import Route
-from churn_serving.server.accept import NDJSON, choose_form, content_type_of
+from churn_serving.server.accept import ARROW, CSV, NDJSON, choose_form, content_type_of
 from churn_serving.server.failures import too_late, unexpected
 from churn_serving.server.http import (
     ClientGoneError,
     Header,
+    Pending,
     Receive,
     RequestError,
     Scope,
@@ -25,14 +28,43 @@ from churn_serving.server.http import (
 from churn_serving.server.inflate import Inflater, encoding_of
 from churn_serving.server.scoring import origin, predict
 from churn_serving.server.state import Serving
-from churn_serving.server.streams.chunk import Chunk, Entry, read_lines
-from churn_serving.server.streams.forms import FORMS, Answers
-from churn_serving.server.streams.lines import Line, Lines
+from churn_serving.server.streams.chunk import Chunk, Entry
+from churn_serving.server.streams.forms import Answers, Form, form_of
+from churn_serving.server.streams.line_source import LineSource
 
 
 def is_stream(headers: Sequence[Header]) -> bool:
     """Whether a body is answered while it comes."""
-    return content_type_of(headers) == NDJSON
+    return content_type_of(headers) in {NDJSON, ARROW}
+
+
+class Source(Protocol):
+    """Cuts a body into what can be answered: cheap, where the rest is the worker's."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept."""
+
+    def feed(self, piece: bytes) -> Iterable[Any]:
+        """What is whole now."""
+
+    def end(self) -> Iterable[Any]:
+        """What is left; raises where the stream is cut short."""
+
+    def split(self, whole: Any) -> Sequence[Any]:
+        """Parts of it, each of them little work."""
+
+    def encode(self, part: Any, route: Route) -> Chunk:
+        """A part as the model takes it."""
+
+
+def _source(media_type: bytes, serving: Serving) -> Source:
+    route = serving.table.routes[0]
+    if media_type == ARROW:
+        from churn_serving.server.streams.arrow import ArrowSource
+
+        return ArrowSource(route.model.manifest, serving.settings)
+    return LineSource(lambda chosen: serving.decoder(chosen, "records"), serving.settings)
 
 
 class Stream:
@@ -44,10 +76,13 @@ class Stream:
         sent: Bytes of the answer's.
     """
 
-    def __init__(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, serving: Serving, pending: Pending, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._serving, self._scope, self._receive, self._send = serving, scope, receive, send
-        self._form = FORMS[choose_form(scope["headers"], list(FORMS))]
-        self._lines = Lines(serving.settings.max_line_bytes)
+        self._pending, self._held = pending, 0
+        self._source: Source
+        self._form: Form
         self._route: Route | None = None
         self._number = 0
         self.started = False
@@ -60,18 +95,31 @@ class Stream:
             RequestError: It is refused before anything was answered.
             ClientGoneError: The rest will not come.
         """
+        # In a thread: the first Arrow stream imports its library.
+        self._source, self._form = await self._serving.aside(self._open)
         try:
             async for piece in self._pieces():
-                await self._answer_lines(self._lines.feed(piece))
-            await self._answer_lines(self._lines.end())
+                await self._answer(self._source.feed(piece))
+                self._hold(self._source.held)
+            await self._answer(self._source.end())
         except ClientGoneError:
             raise
         except (Exception, asyncio.CancelledError) as error:
             if not self.started:
                 raise
             await self._write([(Entry(self._number + 1, None, self._last_words(error)), None)])
+        finally:
+            self._pending.bytes -= self._held
         await self._begin()
+        if self._form.tail:
+            await self._send_body(self._form.tail)
         await self._send({"type": "http.response.body", "body": b""})
+
+    def _open(self) -> tuple[Source, Form]:
+        headers = self._scope["headers"]
+        own = content_type_of(headers)
+        forms = [own, *(form for form in (NDJSON, CSV, ARROW) if form != own)]
+        return _source(own, self._serving), form_of(choose_form(headers, forms))
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         encoding = encoding_of(self._scope["headers"])
@@ -85,23 +133,24 @@ class Stream:
         if inflater is not None:
             inflater.end()
 
-    async def _answer_lines(self, lines: list[Line]) -> None:
-        if not lines:
-            return
-        chunk = await self._serving.aside(lambda: self._read(lines))
-        await self._write(await self._predict(chunk))
-        self._number = lines[-1].number
+    def _hold(self, held: int) -> None:
+        more, self._held = held - self._held, held
+        self._pending.add(more)
 
-    def _read(self, lines: list[Line]) -> Chunk:
-        serving = self._serving
-        if self._route is None:
-            table = serving.table
-            first = self._read_by(table.routes[0], lines[:1]).entries[0]
-            self._route = table.choose(first.id)
-        return self._read_by(self._route, lines)
+    async def _answer(self, wholes: Iterable[Any]) -> None:
+        for whole in wholes:
+            for part in await self._serving.aside(partial(self._source.split, whole)):
+                chunk = await self._serving.aside(partial(self._encode, part))
+                await self._write(await self._predict(chunk))
+                self._number = chunk.entries[-1].number
 
-    def _read_by(self, route: Route, lines: list[Line]) -> Chunk:
-        return read_lines(lines, route, self._serving.decoder(route, "records"), self._serving.settings)
+    def _encode(self, part: Any) -> Chunk:
+        if self._route is not None:
+            return self._source.encode(part, self._route)
+        table = self._serving.table
+        chunk = self._source.encode(part, table.routes[0])
+        self._route = table.choose(chunk.entries[0].id)
+        return chunk if self._route is table.routes[0] else self._source.encode(part, self._route)
 
     async def _predict(self, chunk: Chunk) -> Answers:
         serving, route = self._serving, self._route
