@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
 MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
 
-.PHONY: help setup demo down check test test-api test-chart test-nodes bench bench-operator bench-serving soak faults fuzz-serving endure-serving restart-serving generate lock format
+.PHONY: help setup demo down check test test-api test-chart test-nodes bench bench-batch bench-operator bench-serving soak faults fuzz-serving endure-serving restart-serving generate lock format
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ test-nodes: setup # The operator and the server on a real cluster
 
 bench: setup ## Measure what docs/benchmarks.md states
 	$(BIN)/churn-dev bench --record docs/benchmarks.md
+
+bench-batch: setup ## Measure the scoring of files beside scikit-learn with pandas, for docs/benchmarks-batch.md
+	$(BIN)/churn-dev bench-batch --record docs/benchmarks-batch.md
 
 bench-operator: setup ## Measure the operator with 1,000 ChurnModels, for docs/benchmarks-operator.md
 	$(BIN)/churn-dev bench-operator --record docs/benchmarks-operator.md

@@ -149,6 +149,21 @@ def bench_serving(
         benchmarks.record(figures, record)
 
 
+@app.command("bench-batch")
+def bench_batch(
+    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+) -> None:
+    """Measure the scoring of files beside scikit-learn with pandas, and print the table."""
+    from churn_dev import bench as benchmarks
+    from churn_dev import bench_batch as batch
+
+    with _one_line_errors():
+        figures = batch.run()
+    print(benchmarks.table(figures), end="")
+    if record is not None:
+        benchmarks.record(figures, record)
+
+
 @app.command("bench-operator")
 def bench_operator(
     few: Annotated[int, typer.Option(min=1, help="ChurnModels at once, for the time to Ready.")] = 200,

@@ -21,9 +21,14 @@ _REJECTED_HEADER = b"line,reason\n"
 
 
 class ScoredChunk(NamedTuple):
-    """What becomes of a chunk: bytes for both files, counts of rows, and where the next one begins."""
+    """What becomes of a chunk, or of the first rows of it.
 
-    output: bytes
+    Attributes:
+        output: What `write` takes: bytes, or an Arrow buffer, since to turn it into bytes copies each row.
+        mark: Where the rest begins.
+    """
+
+    output: Any
     rejected_output: bytes
     scored: int
     churning: int
@@ -42,37 +47,35 @@ def begin_files(layout: Layout) -> tuple[bytes, bytes]:
     return bytes(schema_of(layout).serialize()), _REJECTED_HEADER
 
 
-def score_chunk(scoring: Scoring, layout: Layout, chunk: Chunk) -> ScoredChunk:
+def score_chunk(scoring: Scoring, layout: Layout, chunk: Chunk) -> Iterator[ScoredChunk]:
     """Score. Each row is in the output or, with its line and the reason, among the rejected.
 
     Raises:
         DataError: The chunk is not what the file's name says.
     """
-    outputs, rejected, scored, churning = [], [], 0, 0
-    for customers in _read(scoring.model, layout, chunk):
+    for customers, mark in _read(scoring.model, layout, chunk):
+        output, flags = b"", np.zeros(0, dtype=bool)
         if customers.columns[0].rows:
             probabilities = scoring.probabilities(customers.columns)
             flags = probabilities >= scoring.threshold
-            outputs.append(_write(layout, customers.ids, probabilities, flags))
-            scored += len(flags)
-            churning += int(flags.sum())
-        rejected += customers.rejected
-    told = _rows_of_csv(sorted(rejected))
-    return ScoredChunk(b"".join(outputs), told, scored, churning, len(rejected), chunk.mark)
+            output = _write(layout, customers.ids, probabilities, flags)
+        told = _rows_of_csv(sorted(customers.rejected))
+        yield ScoredChunk(output, told, len(flags), int(flags.sum()), len(customers.rejected), mark)
 
 
-def _read(model: Model, layout: Layout, chunk: Chunk) -> Iterator[Customers]:
+def _read(model: Model, layout: Layout, chunk: Chunk) -> Iterator[tuple[Customers, Mark]]:
     if not isinstance(chunk.content, Lines):
         from churn_serving.batch.parquet import read_parquet
 
-        yield from read_parquet(model.manifest, layout, chunk.content)
+        for customers, line in read_parquet(model.manifest, layout, chunk.content):
+            yield customers, chunk.mark._replace(line=line)
     elif layout.form is Form.CSV:
-        yield read_csv(model.manifest, layout, chunk.content)
+        yield read_csv(model.manifest, layout, chunk.content), chunk.mark
     else:
-        yield read_ndjson(model.manifest, model.encoder, chunk.content)
+        yield read_ndjson(model.manifest, model.encoder, chunk.content), chunk.mark
 
 
-def _write(layout: Layout, ids: Any, probabilities: Probabilities, flags: npt.NDArray[np.bool_]) -> bytes:
+def _write(layout: Layout, ids: Any, probabilities: Probabilities, flags: npt.NDArray[np.bool_]) -> Any:
     if layout.output is Form.PARQUET:
         from churn_serving.batch.parquet import write_batch
 

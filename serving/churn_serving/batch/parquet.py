@@ -28,7 +28,8 @@ except ModuleNotFoundError:
 _BATCH_ROWS = 1 << 15
 
 _CHUNK_ROWS = 1 << 20
-_GROUP_ROWS = 1 << 20
+_GROUP_ROWS = 1 << 18
+_BUFFER_BYTES = 1 << 20
 
 
 class Contents(NamedTuple):
@@ -64,8 +65,8 @@ def cut_parquet(groups: Sequence[int], *, skip: int) -> Iterator[Rows]:
             first += count
 
 
-def read_parquet(manifest: Manifest, layout: Layout, rows: Rows) -> Iterator[Customers]:
-    """Customers of these rows, some thousand at a time."""
+def read_parquet(manifest: Manifest, layout: Layout, rows: Rows) -> Iterator[tuple[Customers, int]]:
+    """Customers of these rows, some thousand at a time, and the row that follows them."""
     wanted = [feature.name for feature in manifest.features]
     header = layout.header or []
     if layout.id in header:
@@ -82,7 +83,7 @@ def read_parquet(manifest: Manifest, layout: Layout, rows: Rows) -> Iterator[Cus
             first = rows.first + at + skip - rows.start
             at += batch.num_rows
             if part.num_rows:
-                yield encode.customers(layout, part, first)
+                yield encode.customers(layout, part, first), first + part.num_rows
             if at >= rows.start + rows.number:
                 return
 
@@ -145,10 +146,17 @@ def _numbers(feature: Numeric, values: Any) -> Read:
     numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = (numbers - feature.centre) / feature.scale
+        if _fit(feature, numbers) and _fit(feature, scaled):
+            return Read(Column(scaled), {})
         fits = (np.abs(scaled) <= FLOAT32_MAX) & (np.abs(numbers) <= FLOAT32_MAX)
-    if fits.all():
-        return Read(Column(scaled), {})
     return _refuse(feature, scaled, fits, np.isnan(numbers), numbers)
+
+
+def _fit(feature: Feature, numbers: npt.NDArray[np.float64]) -> bool:
+    """Whether all are in range; NaN is where the feature may be missing."""
+    least, most = (np.fmin, np.fmax) if feature.nullable else (np.minimum, np.maximum)
+    bounds = [extreme.reduce(numbers, initial=0.0) for extreme in (least, most)]
+    return all(abs(bound) <= FLOAT32_MAX for bound in bounds)
 
 
 def _refuse(
@@ -196,17 +204,18 @@ def _plain(ids: Any) -> Any:
 def schema_of(layout: Layout) -> Any:
     """The columns of the scores."""
     kind = pa.int64() if layout.numbered else pa.string()
-    return pa.schema([(layout.id, kind), ("probability", pa.float64()), ("churn", pa.bool_())])
+    scores = [("probability", pa.float64()), ("churn", pa.bool_())]
+    return pa.schema([(layout.id, kind), *(pa.field(*each, nullable=False) for each in scores)])
 
 
-def write_batch(layout: Layout, ids: Any, probabilities: Any, flags: Any) -> bytes:
-    """Scores as a piece of the Arrow stream that `schema_of(layout).serialize()` begins."""
+def write_batch(layout: Layout, ids: Any, probabilities: Any, flags: Any) -> Any:
+    """Scores as a piece, a buffer, of the Arrow stream that `schema_of(layout).serialize()` begins."""
     schema = schema_of(layout)
     if not isinstance(ids, pa.Array):
         told = ids if layout.numbered else [None if each is None else str(each) for each in ids]
         ids = pa.array(told, schema.field(0).type)
     columns = [ids, pa.array(probabilities), pa.array(flags)]
-    return bytes(pa.record_batch(columns, schema=schema).serialize())
+    return pa.record_batch(columns, schema=schema).serialize()
 
 
 def to_parquet(stream: Path, target: Path) -> None:
@@ -227,9 +236,11 @@ def to_parquet(stream: Path, target: Path) -> None:
 
 @contextmanager
 def _open(place: Place, texts: Sequence[str] = ()) -> Iterator[Any]:
-    # Without the reader's buffer: Parquet asks for the ranges that it wants.
+    # Without the reader's own buffer; a row group may be too large to hold, so Parquet has one per column.
     with place.open().detach() as file:
         try:
-            yield pq.ParquetFile(file, read_dictionary=list(texts) or None)
+            yield pq.ParquetFile(
+                file, read_dictionary=list(texts) or None, pre_buffer=False, buffer_size=_BUFFER_BYTES
+            )
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{place} is no Parquet file: {str(error).splitlines()[0][:200]}") from None

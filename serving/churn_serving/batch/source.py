@@ -43,7 +43,7 @@ class Rows(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A part of the file, and where the next one begins."""
+    """A part of the file, and where the next one begins: of a Parquet file the row, and the byte by guess."""
 
     content: Lines | Rows
     mark: Mark

@@ -54,22 +54,22 @@ def start_workers(scoring: Scoring, directory: Path, workers: int) -> Iterator[S
 
 def _score_here(scoring: Scoring, layout: Layout, chunks: Iterable[Chunk]) -> Iterator[ScoredChunk]:
     for chunk in chunks:
-        yield score_chunk(scoring, layout, chunk)
+        yield from score_chunk(scoring, layout, chunk)
 
 
 def _score_in_order(
     pool: ProcessPoolExecutor, ahead: int, layout: Layout, chunks: Iterable[Chunk]
 ) -> Iterator[ScoredChunk]:
-    pending: deque[Future[ScoredChunk]] = deque()
+    pending: deque[Future[list[ScoredChunk]]] = deque()
     for chunk in chunks:
         pending.append(pool.submit(_score, layout, chunk))
         if len(pending) >= ahead:
-            yield pending.popleft().result()
+            yield from pending.popleft().result()
     while pending:
-        yield pending.popleft().result()
+        yield from pending.popleft().result()
 
 
-_worker: list[Callable[[Layout, Chunk], ScoredChunk]] = []
+_worker: list[Callable[[Layout, Chunk], Iterator[ScoredChunk]]] = []
 
 
 def _start(directory: Path, digest: str, threshold: float) -> None:
@@ -85,5 +85,5 @@ def _end_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def _score(layout: Layout, chunk: Chunk) -> ScoredChunk:
-    return _worker[0](layout, chunk)
+def _score(layout: Layout, chunk: Chunk) -> list[ScoredChunk]:
+    return list(_worker[0](layout, chunk))
