@@ -62,7 +62,7 @@ def run(bundle: Path, *, requests: int) -> Endured:
         asked = itertools.cycle(_questions(server.url, bundle))
         seen: list[tuple[int, float]] = []
         while not seen or seen[-1][0] < requests:
-            with step(f"{seen[-1][0] if seen else 0:,} of {requests:,} requests"):
+            with step(f"{seen[-1][0]:,} of {requests:,} requests, {seen[-1][1]:.1f} MB" if seen else "begin"):
                 load(next(asked), CONNECTIONS)
             seen.append((_answered(server), server.memory))
     return Endured(seen)

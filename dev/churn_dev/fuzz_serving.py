@@ -49,7 +49,7 @@ def run(bundle: Path, *, cases: int, seed: int, phases: str = "examples,coverage
     program = environment("schemathesis") / "st"
     with (
         tempfile.TemporaryDirectory() as work,
-        served(bundle, max_records=20) as server,
+        served(bundle, max_records=2) as server,
         step(f"{cases} made-up requests and more"),
     ):
         report = Path(work) / "report.json"
@@ -57,7 +57,7 @@ def run(bundle: Path, *, cases: int, seed: int, phases: str = "examples,coverage
             [
                 program, "--config-file", REQUIREMENTS / "schemathesis.toml", "--no-color",
                 "run", f"{server.url}/openapi.json", "--phases", phases,
-                "--continue-on-failure",
+                "--continue-on-failure", "--request-timeout", "60", "--wait-for-schema", "60",
                 "--max-examples", str(-(-cases // _OPERATIONS_WITH_BODY)), "--seed", str(seed),
                 "--suppress-health-check", "all", "--report", "json", "--report-json-path", report,
             ],
