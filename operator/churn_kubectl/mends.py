@@ -32,6 +32,8 @@ MENDS: dict[str, str] = {
     Reason.GOLDEN_MISMATCH: "train and export the bundle again: it does not give what training gave",
     Reason.TOO_SLOW: "serve a smaller model, give it more CPU, or raise spec.model.maxScoringMillis",
     Reason.REVISION_NOT_CONFIGURED: "wait a minute; if it lasts, look at the operator's log",
-    Reason.CONFIG_INVALID: "use a serving image of the operator's version",
+    Reason.CONFIG_INVALID: (
+        "make the Secret or ConfigMap that is missed, or use a serving image of the operator's version"
+    ),
     Reason.FETCH_FAILED: "check spec.model.uri, its credentialsSecret and that pods reach the store",
 }

@@ -99,7 +99,7 @@ class Reason(StrEnum):
     REVISION_NOT_CONFIGURED = "RevisionNotConfigured"
     """Ready, ModelLoaded: serving.json does not name the pod's revision; the container tries again."""
     CONFIG_INVALID = "ConfigInvalid"
-    """Ready, ModelLoaded: serving.json or a setting of the server is wrong."""
+    """Ready, ModelLoaded: a setting of the server is wrong, or a file of `spec.serving.auth` or `.tls`."""
     FETCH_FAILED = "FetchFailed"
     """Ready, ModelLoaded: the store does not give the bundle: address, rights or network."""
 
