@@ -210,6 +210,9 @@ def test_too_many_records_and_too_large_a_message_exhaust_what_is_allowed(channe
     assert (code, text) == ("RESOURCE_EXHAUSTED", "52 records in one request; at most 50 are allowed")
     code, text = refused(channel, b"\x2a\x00" * 20_001)
     assert (code, text[:36]) == ("RESOURCE_EXHAUSTED", "the message has more than 20000 inpu")
+    with pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", metadata=(("x", "a" * 40_000),), timeout=WAIT)
+    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     large = broken(lambda made: made.raw_input_contents.append(b"x" * 200_001))
     assert refused(channel, large)[0] == "RESOURCE_EXHAUSTED"
 
@@ -229,8 +232,9 @@ def test_a_client_that_sends_nothing_is_let_go_at_its_deadline(channel: grpc.Cha
 
 
 def test_more_at_once_than_allowed_is_unavailable_and_health_is_not(shop: Path):
+    limits = {"CHURN_MAX_CONCURRENT": "1", "CHURN_MAX_CONNECTIONS": "2"}
     with (
-        served("--model", shop, "--grpc-port", 0, environment={"CHURN_MAX_CONCURRENT": "1"}) as server,
+        served("--model", shop, "--grpc-port", 0, environment=limits) as server,
         connected(server) as busy,
         connected(server) as other,
     ):
@@ -244,6 +248,8 @@ def test_more_at_once_than_allowed_is_unavailable_and_health_is_not(shop: Path):
         error = first_error(lambda: ask(other, "ServerLive", b""))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert ("grpc-retry-pushback-ms", "1000") in error.trailing_metadata()
+        with connected(server) as third, pytest.raises(grpc.RpcError):
+            ask(third, "ServerLive", b"")
         health = health_pb2_grpc.HealthStub(other)
         assert health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=WAIT).status == 1
         release.set()
