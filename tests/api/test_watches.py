@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from churn_dev.fault_proxy import Call, Exchange, Fault, Reply, pass_on
@@ -14,6 +15,7 @@ from .trial import QUICK, SPEC, Lane, Trial
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
+AT_ONCE = 4
 PACE = QUICK | {
     "churn_operator.shell.BLIND_SECONDS": 5.0,
     "churn_operator.runtime.client.SILENCE_SECONDS": 4.0,
@@ -89,8 +91,29 @@ class Gap:
             over.cancel()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ended(lane: Lane) -> dict[str, BaseException | None]:
+    """What each way of ending a gap led to, some of them at a time: an error, or none."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def run(way: str) -> None:
+        async with turns:
+            await live_through(lane, way)
+
+    results = await asyncio.gather(*(run(way) for way in WAYS), return_exceptions=True)
+    return dict(zip(WAYS, results, strict=True))
+
+
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_happened_in_a_gap_of_the_watches_is_noticed(lane: Lane, way: str) -> None:
+async def test_what_happened_in_a_gap_of_the_watches_is_noticed(
+    ended: dict[str, BaseException | None], way: str
+) -> None:
+    if error := ended[way]:
+        raise error
+
+
+async def live_through(lane: Lane, way: str) -> None:
+    """Makes, changes and deletes things in a gap of the watches, and waits for what must come of it."""
     gap = Gap(way)
     async with Trial.open(lane, PACE, hold=True) as trial:
         trial.proxy.choose = gap.choose
