@@ -258,7 +258,7 @@ LIFE = st.lists(
 
 
 @settings(
-    max_examples=2000 if THOROUGH else 40,
+    max_examples=500 if THOROUGH else 40,
     deadline=None,
     derandomize=not THOROUGH,
     suppress_health_check=list(HealthCheck),
