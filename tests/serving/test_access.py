@@ -428,7 +428,7 @@ def asked_as(words: list[str], server: Process, variables: dict[str, str]) -> in
         line = line.replace(name, value)
     words = line.split("\0")
     headers = dict(words[at + 1].split(": ") for at, word in enumerate(words) if word == "-H")
-    return httpx.post(words[1], content=BODY, headers=headers).status_code
+    return httpx.post(words[1], content=BODY, headers=headers, timeout=20).status_code
 
 
 def test_a_server_without_its_file_of_keys_says_so_and_ends(tmp_path: Path):

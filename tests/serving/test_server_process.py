@@ -41,7 +41,7 @@ def connection(server: Process) -> Iterator[http.client.HTTPConnection]:
 
 
 def status_of(url: str) -> int:
-    return httpx.get(url).status_code
+    return httpx.get(url, timeout=20).status_code
 
 
 def write_config(path: Path, **entry: object) -> None:

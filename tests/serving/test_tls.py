@@ -125,8 +125,11 @@ def test_the_traffic_port_speaks_tls_and_the_probes_port_does_not(server: Proces
     url = server.url.replace("http://", "https://")
     context = ssl.create_default_context(cafile=pair.certificate)
     headers = {"Content-Type": "application/json"}
-    assert httpx.post(f"{url}/predict", content=BODY, headers=headers, verify=context).status_code == 200
-    assert httpx.get(f"{url}/docs", verify=context).status_code == 200
+    assert (
+        httpx.post(f"{url}/predict", content=BODY, headers=headers, verify=context, timeout=20).status_code
+        == 200
+    )
+    assert httpx.get(f"{url}/docs", verify=context, timeout=20).status_code == 200
     assert httpx.get(f"{server.metrics_url}/readyz").status_code == 200
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{server.url}/readyz")
@@ -195,12 +198,12 @@ def test_a_broken_pair_leaves_the_one_before_and_is_seen(
     else:
         pair.put(pair.certificate if broken == "certificate" else pair.key, b"-----BEGIN")
     readyz = f"{server.metrics_url}/readyz"
-    eventually(lambda: httpx.get(readyz).json().get("refused_files") == ["certificate"])
+    eventually(lambda: httpx.get(readyz, timeout=20).json().get("refused_files") == ["certificate"])
     assert new_serial(server) == before
     assert 'serving_file_refused{file="certificate"} 1.0' in httpx.get(f"{server.metrics_url}/metrics").text
     after = pair.renew()
     eventually(lambda: new_serial(server) == after)
-    assert "refused_files" not in httpx.get(readyz).json()
+    assert "refused_files" not in httpx.get(readyz, timeout=20).json()
 
 
 def test_without_a_whole_pair_there_is_no_start(telco_model: Model, another: Pair, tmp_path: Path):
