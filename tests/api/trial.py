@@ -24,6 +24,7 @@ from churn_dev.lives import begin, kill
 from churn_operator.errors import ApiError, NotFoundError
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, POD, Kind
 from churn_operator.names import CONFIG_DIGEST_ANNOTATION, DESIRED_ANNOTATION, FIELD_MANAGER, REPLICAS_MANAGER
+from churn_operator.reconcile import QUIET_SECONDS
 from churn_operator.runtime.client import MERGE_PATCH, Client
 
 Json = dict[str, Any]
@@ -200,8 +201,9 @@ class Trial:
             await asyncio.sleep(0.3)
         return result
 
-    async def until_quiet(self, seconds: float = 2.0) -> None:
-        """Waits until the operator wrote nothing for a while."""
+    async def until_quiet(self, seconds: float | None = None) -> None:
+        """Waits until the operator wrote nothing for a while: twice as long as it holds a status back."""
+        seconds = seconds or 2 * self.pace.get("churn_operator.reconcile.QUIET_SECONDS", QUIET_SECONDS)
         self.wrote_at = time.monotonic()
         while time.monotonic() - self.wrote_at < seconds:  # noqa: ASYNC110  # silence has no event
             await asyncio.sleep(0.1)
