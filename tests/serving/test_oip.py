@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from backports import zstd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_serving.model import Model, load_model
@@ -499,6 +499,7 @@ FEW = st.lists(st.text(max_size=9), min_size=1, max_size=20, unique=True)
 NESTED = st.just(["a", framed("a").decode(), framed("a").decode() * 2, "", "\0"])
 
 
+@settings(deadline=None)
 @given(texts=FEW | NESTED, data=st.data())
 def test_texts_behind_the_json_are_read_alike_whether_few_or_many(texts: list[str], data: st.DataObject):
     cells = data.draw(st.lists(st.sampled_from(texts), min_size=60, max_size=80))
@@ -506,6 +507,7 @@ def test_texts_behind_the_json_are_read_alike_whether_few_or_many(texts: list[st
     assert [read[at] for at in range(len(read))] == cells
 
 
+@settings(deadline=None)
 @given(content=st.lists(st.sampled_from([framed("Yes"), framed("No"), b"\0", b"\xff", b"No"]), min_size=90))
 def test_bytes_that_are_no_texts_are_never_taken_for_some(content: list[bytes]):
     joined = b"".join(content)
