@@ -119,8 +119,8 @@ def is_ready(model: Object) -> bool:
 
 
 def is_available(deployment: Object) -> bool:
-    """Whether the Deployment has its replica."""
-    return bool(deployment.get("status", {}).get("availableReplicas"))
+    """Whether the Deployment has its replica, from the moment that it is ready, as Ready counts it."""
+    return bool(deployment.get("status", {}).get("readyReplicas"))
 
 
 async def _some_at_once(work: Iterable[Coroutine[Any, Any, Any]]) -> None:
