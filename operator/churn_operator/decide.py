@@ -44,6 +44,11 @@ class Plan:
         return self.revision.serving.tls is not None
 
     @property
+    def grpc(self) -> bool:
+        """Whether what runs speaks gRPC beside HTTP."""
+        return bool(self.revision.serving.grpc)
+
+    @property
     def autoscaled(self) -> bool:
         """Whether an autoscaler owns the number of replicas."""
         return self.spec.autoscaling is not None and not self.spec.suspend

@@ -114,6 +114,10 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"serving": {"tls": {}}},
         "ValidationError(ChurnModel.spec.serving.tls): missing required",
     ),
+    "gRPC with a certificate": (
+        {"serving": {"tls": {"secretName": "a"}, "grpc": True}},
+        "grpc speaks no TLS: leave out one of grpc and tls",
+    ),
     "a node label of no form": (
         {"serving": {"nodeSelector": {"a b": "x"}}},
         "nodeSelector keys must be label keys",
@@ -192,7 +196,7 @@ ACCEPTED: dict[str, Object] = {
             "tls": {"secretName": "certificate"},
         }
     },
-    "tokens": {"serving": {"auth": {"jwt": TOKENS | {"scope": "predict"}}}},
+    "tokens": {"serving": {"auth": {"jwt": TOKENS | {"scope": "predict"}}, "grpc": True}},
 }
 
 

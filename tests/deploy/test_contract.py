@@ -42,6 +42,10 @@ class TestOperatorAndServer:
     def test_ports(self):
         assert (SERVING.port, SERVING.metrics_port) == (names.HTTP_PORT, names.METRICS_PORT)
 
+    def test_the_server_speaks_grpc_on_the_port_that_the_service_has(self):
+        read = serving_settings.load_settings({"model": "m"}, {names.GRPC_PORT_ENV: str(names.GRPC_PORT)})
+        assert read.grpc_port == names.GRPC_PORT
+
     def test_where_the_bundles_lie(self):
         assert Path(names.MODELS_DIR) == SERVING.models_dir
 

@@ -89,6 +89,22 @@ class TestTls:
         assert secure.asking(replicas=-1).told().status["url"] == "https://telco.shop.svc"
 
 
+class TestGrpc:
+    def test_has_a_port_of_the_pod_the_service_and_the_network_policy(self, world: Any):
+        asked = world.asking(serving={"grpc": True})
+        assert {port["name"]: port["containerPort"] for port in container(asked)["ports"]}["grpc"] == 9000
+        assert {"name": "CHURN_GRPC_PORT", "value": "9000"} in container(asked)["env"]
+        service = asked.desired.children[SERVICE]["spec"]["ports"]
+        assert (service[-1]["port"], service[-1]["targetPort"]) == (9000, "grpc")
+        rule = asked.desired.children[NETWORK_POLICY]["spec"]["ingress"][0]
+        assert [port["port"] for port in rule["ports"]] == [8080, 9000]
+
+    def test_is_nowhere_unless_it_is_asked_for(self, world: Any):
+        for asked in (world, world.asking(serving={"grpc": False})):
+            for kind in (DEPLOYMENT, SERVICE, NETWORK_POLICY):
+                assert "grpc" not in json.dumps(asked.desired.children[kind]).lower()
+
+
 class TestPod:
     def test_of_an_image_model_mounts_the_image(self, world: Any):
         model = next(v for v in pod_of(world)["volumes"] if v["name"] == "model")

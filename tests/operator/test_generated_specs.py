@@ -247,7 +247,7 @@ TOKENS: Any = [{"auth": {"jwt": JWT | {where: "issuer-keys"}}} for where in ("jw
 ROWS = (
     *SPECS,
     SPECS[1] | {"autoscaling": SCALED, "decision": COSTS, "serving": TOKENS[0]},
-    SPECS[1] | {"serving": TOKENS[1]},
+    SPECS[1] | {"serving": TOKENS[1] | {"grpc": True}},
 )
 """Specs that together set every field. A new field belongs into one of them."""
 FIELDS = dict(nodes())

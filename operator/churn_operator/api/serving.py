@@ -22,6 +22,7 @@ def _keys_match(message: str) -> tuple[str, str]:
     return f"self.all(k, k.matches('{QUALIFIED_NAME}'))", message
 
 
+NO_TLS_OVER_GRPC = "grpc speaks no TLS: leave out one of grpc and tls"
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 Resources = Annotated[
     dict[str, Quantity],
@@ -129,6 +130,10 @@ class PullSecret(ApiModel):
 class Serving(ApiModel):
     """What an author may say about the pods; unset fields take the platform's defaults."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(("!has(self.tls) || !has(self.grpc) || !self.grpc", NO_TLS_OVER_GRPC))
+    )
+
     image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
     """Serving image; the platform's default if unset."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
@@ -186,12 +191,20 @@ class Serving(ApiModel):
     """Who is answered; whoever asks, if unset. Probes and port 9090 always are."""
     tls: Tls | None = None
     """Answer with TLS by this certificate; plain HTTP if unset."""
+    grpc: bool | None = None
+    """Speak the V2 protocol over gRPC, too: port 9000 of the Service."""
 
     @field_validator("node_selector", "pod_labels")
     @classmethod
     def _keys_are_label_keys(cls, labels: dict[str, str] | None) -> dict[str, str] | None:
         check_names(labels)
         return labels
+
+    @model_validator(mode="after")
+    def _grpc_is_plain(self) -> Self:
+        if self.tls is not None and self.grpc:
+            raise ValueError(NO_TLS_OVER_GRPC)
+        return self
 
     @field_validator("pod_labels")
     @classmethod

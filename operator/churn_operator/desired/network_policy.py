@@ -3,7 +3,7 @@ from typing import Any
 from churn_operator.decide import Plan
 from churn_operator.desired.metadata import build_child
 from churn_operator.kinds import NETWORK_POLICY
-from churn_operator.names import HTTP_PORT, METRICS_PORT, selector
+from churn_operator.names import GRPC_PORT, HTTP_PORT, METRICS_PORT, selector
 from churn_operator.observe import Observed
 from churn_operator.settings import Settings
 
@@ -13,10 +13,11 @@ DNS_PORTS = (53, 5353)
 
 def build_network_policy(plan: Plan, observed: Observed, settings: Settings) -> dict[str, Any]:
     """Requests from anywhere, metrics for the platform's namespaces; out only to fetch the bundle."""
+    asked = (HTTP_PORT, GRPC_PORT) if plan.grpc else (HTTP_PORT,)
     spec = {
         "podSelector": {"matchLabels": selector(observed.name)},
         "policyTypes": ["Ingress", "Egress"],  # Egress without rules denies all
-        "ingress": [{"ports": [_tcp(HTTP_PORT)]}, _metrics(settings)],
+        "ingress": [{"ports": [_tcp(port) for port in asked]}, _metrics(settings)],
     }
     if egress := _egress(plan, settings):
         spec["egress"] = egress

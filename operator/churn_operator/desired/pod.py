@@ -17,6 +17,8 @@ from churn_operator.names import (
     FETCH_CONTAINER,
     FETCH_TOKEN_ENV,
     FETCH_TOKEN_KEY,
+    GRPC_PORT,
+    GRPC_PORT_ENV,
     HTTP_PORT,
     LIVEZ,
     METRICS_PORT,
@@ -34,7 +36,7 @@ from churn_operator.observe import Observed
 from churn_operator.settings import Settings
 
 _OTHERWISE_USED = (
-    "image", "image_pull_policy", "resources", "image_pull_secrets", "pod_labels", "auth", "tls",
+    "image", "image_pull_policy", "resources", "image_pull_secrets", "pod_labels", "auth", "tls", "grpc",
 )  # fmt: skip
 """Fields of `serving` that are not the pod's own."""
 READ_ONLY = {
@@ -146,13 +148,14 @@ def _container(plan: Plan, name: str) -> dict[str, Any]:
 def _server(plan: Plan, name: str, settings: Settings, access: Access) -> dict[str, Any]:
     config = f"{CONFIG_DIR}/{CONFIG_FILE}"
     container = _container(plan, SERVER_CONTAINER)
-    if env := [*access.env, *_hurry(settings)]:
+    if env := [*access.env, *_grpc(plan), *_hurry(settings)]:
         container["env"] = env
     return container | {
         "args": ["serve", "--config", config, "--models-dir", MODELS_DIR, "--name", name],
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+            *([{"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"}] if plan.grpc else ()),
         ],
         # Loaded and checked: two minutes for the largest bundle on the slowest node.
         "startupProbe": _probe(READYZ, periodSeconds=1, failureThreshold=120),
@@ -172,6 +175,10 @@ def _server(plan: Plan, name: str, settings: Settings, access: Access) -> dict[s
             *access.mounts,
         ],
     }
+
+
+def _grpc(plan: Plan) -> list[dict[str, str]]:
+    return [{"name": GRPC_PORT_ENV, "value": str(GRPC_PORT)}] if plan.grpc else []
 
 
 def _hurry(settings: Settings) -> list[dict[str, str]]:

@@ -3,12 +3,21 @@ from typing import Any
 from churn_operator.decide import Plan
 from churn_operator.desired.metadata import build_child
 from churn_operator.kinds import SERVICE
-from churn_operator.names import METRICS_PORT, SERVICE_PORT, TLS_SERVICE_PORT, selector
+from churn_operator.names import GRPC_PORT, METRICS_PORT, SERVICE_PORT, TLS_SERVICE_PORT, selector
 from churn_operator.observe import Observed
+
+# The name by which gateways and meshes know HTTP/2 without TLS (KEP-3726).
+_H2C = "kubernetes.io/h2c"
+_GRPC = {
+    "name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": _H2C,
+}  # fmt: skip
 
 
 def build_service(plan: Plan, observed: Observed) -> dict[str, Any]:
-    """One address for all replicas: 80 for requests, or 443 for those with TLS; 9090 for their metrics."""
+    """One address for all replicas: 80 for requests, or 443 for those with TLS; 9090 for their metrics.
+
+    9000 for gRPC where it is asked for; a pod of a revision without is no endpoint of that port.
+    """
     name, port = ("https", TLS_SERVICE_PORT) if plan.tls else ("http", SERVICE_PORT)
     return build_child(
         SERVICE,
@@ -19,6 +28,7 @@ def build_service(plan: Plan, observed: Observed) -> dict[str, Any]:
             "ports": [
                 {"name": name, "port": port, "targetPort": "http", "protocol": "TCP"},
                 {"name": "metrics", "port": METRICS_PORT, "targetPort": "metrics", "protocol": "TCP"},
+                *([_GRPC] if plan.grpc else ()),
             ],
         },
     )
