@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
 MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
 
-.PHONY: help setup demo down check test test-api test-chart test-nodes bench bench-batch bench-operator bench-serving soak faults fuzz-serving endure-serving restart-serving generate lock format
+.PHONY: help setup demo down check test test-pure test-api test-chart test-nodes bench bench-batch bench-operator bench-serving soak faults fuzz-serving endure-serving restart-serving generate lock format
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,11 +36,14 @@ check: setup ## Formatter, linter, types, architecture, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m churn_dev.generate --check
 
-test: setup ## Every test, in three lanes at once: pure and API server, chart and local cluster, cluster with nodes
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-api test-chart test-nodes
+test: setup ## Every test, in four lanes at once: pure, API server, chart and local cluster, cluster with nodes
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target test-pure test-api test-chart test-nodes
 
-test-api: setup # Pure tests, and those that need a real API server
-	$(BIN)/python -m pytest tests/operator tests/kubectl tests/serving tests/api tests/deploy
+test-pure: setup # What needs no cluster: the operator's decisions, and all of the server
+	$(BIN)/python -m pytest tests/operator tests/kubectl tests/serving
+
+test-api: setup # What needs a real API server, the chart's contents and the documents
+	$(BIN)/python -m pytest tests/api tests/deploy
 
 test-chart: setup # The local cluster's own tests, and the chart on a cluster of its own
 	$(BIN)/python -m pytest tests/dev tests/cluster/test_chart.py
