@@ -23,8 +23,12 @@ _UNSHARE = [
 ]
 
 # Process 1 of the node. /run is its own: what pods leave there (network namespaces, sockets of shims) dies
-# with it. bash, because it reaps the orphans that come to process 1.
-_INIT = "mount -t tmpfs node /run && while :; do sleep 86400 & wait $!; done"
+# with it. So is /var/lib/kubelet, where every kubelet has its socket for device plugins, whatever its root:
+# of two that start at once one would end. bash, because it reaps the orphans that come to process 1.
+_INIT = (
+    "mkdir -p /var/lib/kubelet && mount -t tmpfs node /var/lib/kubelet && mount -t tmpfs node /run"
+    " && while :; do sleep 86400 & wait $!; done"
+)
 
 
 def parts(layout: Layout, node: str) -> dict[str, Part]:

@@ -128,6 +128,15 @@ def test_the_api_server_stops_and_comes_back_with_all_it_knew(cluster: LocalClus
 
 
 @pytest.mark.cluster
+def test_no_two_kubelets_share_the_socket_of_device_plugins(cluster: LocalCluster):
+    kubelets = [part for name, part in cluster.parts.items() if name.endswith("/kubelet")]
+    found = [
+        Path(f"/proc/{kubelet.pid}/root/var/lib/kubelet/device-plugins/kubelet.sock").stat()
+        for kubelet in kubelets
+    ]
+    assert len({(each.st_dev, each.st_ino) for each in found}) == len(kubelets) == 2
+
+
 def test_up_brings_back_what_was_stopped(cluster: LocalCluster, kubectl: Kubectl):
     for part in ("etcd", "kube-scheduler", "node2/kubelet"):
         cluster.stop(part)
