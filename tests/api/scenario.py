@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from churn_dev.fault_proxy import Call
 from churn_operator.kinds import CHURN_MODEL, SERVICE
@@ -115,7 +116,9 @@ class Reference:
         for step in STEPS:
             trial.writes.clear()
             await step(trial)
-            if step is not delete:
+            if step is delete:  # the garbage collector takes its time, and a half of it is no reference
+                await trial.until(partial(_is_empty, trial), "nothing is left")
+            else:
                 await trial.until_settled()
             await trial.until_quiet()
             self.writes[step.__name__] = [name_of(call) for call in trial.writes]
@@ -130,6 +133,10 @@ class Reference:
     def calls(self) -> set[tuple[str, str]]:
         """Each step and the name of a write in it."""
         return {(step, write) for step, writes in self.writes.items() for write in writes}
+
+
+async def _is_empty(trial: Trial) -> bool:
+    return await trial.state() == {"pods": []}
 
 
 async def look(trial: Trial, step: str) -> State:

@@ -133,7 +133,7 @@ class Client:
         query = {"labelSelector": selector, "limit": str(PAGE)}
         accept = METADATA_ONLY if metadata_only else "application/json"
         while True:
-            page = await self._json("GET", kind.path(namespace), query=query, accept=accept)
+            page = await self._object("GET", kind.path(namespace), query=query, accept=accept)
             yield page.get("items") or [], page["metadata"]["resourceVersion"]  # null where there is none
             if not page["metadata"].get("continue"):
                 return
