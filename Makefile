@@ -42,11 +42,11 @@ test: setup ## Every test, in four lanes at once: pure, API server, chart and lo
 test-pure: setup # What needs no cluster: the operator's decisions, and all of the server
 	$(BIN)/python -m pytest tests/operator tests/kubectl tests/serving
 
-test-api: setup # What needs a real API server, the chart's contents and the documents
-	$(BIN)/python -m pytest tests/api tests/deploy
+test-api: setup # What needs a real API server
+	$(BIN)/python -m pytest tests/api
 
-test-chart: setup # The local cluster's own tests, and the chart on a cluster of its own
-	$(BIN)/python -m pytest tests/dev tests/cluster/test_chart.py
+test-chart: setup # The local cluster's own tests, the documents, and the chart on a cluster of its own
+	$(BIN)/python -m pytest tests/dev tests/deploy tests/cluster/test_chart.py
 
 test-nodes: setup # The operator and the server on a real cluster
 	$(BIN)/python -m pytest tests/cluster --ignore=tests/cluster/test_chart.py
