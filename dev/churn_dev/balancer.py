@@ -7,15 +7,15 @@ import asyncio
 import itertools
 import threading
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
+from churn_dev.background import Background
 from churn_dev.served import Served
 
 LOOKS_EVERY_SECONDS = 0.5
 
 
-class Balancer:
+class Balancer(Background):
     """Balances while the `with` block runs, from a thread with its own event loop.
 
     Attributes:
@@ -24,23 +24,17 @@ class Balancer:
     """
 
     def __init__(self, *members: Served) -> None:
+        super().__init__("balancer")
         self.members = members
         self.url = ""
         self._ready: tuple[Served, ...] = members
         self._turns = itertools.count()
-        self._listens, self._stop = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="balancer")
+        self._listens = threading.Event()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        super().__enter__()
         self._listens.wait()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     async def _run(self) -> None:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)

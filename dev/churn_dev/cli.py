@@ -121,47 +121,39 @@ def demo(name: Name = "dev") -> None:
 @app.command()
 def bench(
     name: Name = "bench",
-    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+    record: Record = None,
 ) -> None:
     """Measure what docs/benchmarks.md states, on a cluster of its own, and print the table."""
     from churn_dev import bench as benchmarks
 
     with _one_line_errors():
         figures = benchmarks.run(name)
-    print(benchmarks.table(figures), end="")
-    if record is not None:
-        benchmarks.record(figures, record)
+    _tell(figures, record)
 
 
 @app.command("bench-serving")
 def bench_serving(
     bundle: Annotated[Path, typer.Option(help="What to serve.")] = Path("k8s/samples/bundle"),
-    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+    record: Record = None,
 ) -> None:
     """Measure the scoring server beside a bare echo, and print the table."""
-    from churn_dev import bench as benchmarks
     from churn_dev import bench_serving as serving
 
     with _one_line_errors():
         figures = serving.run(bundle)
-    print(benchmarks.table(figures), end="")
-    if record is not None:
-        benchmarks.record(figures, record)
+    _tell(figures, record)
 
 
 @app.command("bench-batch")
 def bench_batch(
-    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+    record: Record = None,
 ) -> None:
     """Measure the scoring of files beside scikit-learn with pandas, and print the table."""
-    from churn_dev import bench as benchmarks
     from churn_dev import bench_batch as batch
 
     with _one_line_errors():
         figures = batch.run()
-    print(benchmarks.table(figures), end="")
-    if record is not None:
-        benchmarks.record(figures, record)
+    _tell(figures, record)
 
 
 @app.command("bench-operator")
@@ -170,35 +162,28 @@ def bench_operator(
     many: Annotated[int, typer.Option(min=1, help="ChurnModels of the large fleet.")] = 1000,
     rest_seconds: Annotated[float, typer.Option(min=1, help="How long the fleet is watched at rest.")] = 600,
     tries: Annotated[int, typer.Option(min=1, help="Times each kind of child is deleted and edited.")] = 8,
-    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+    record: Record = None,
 ) -> None:
     """Measure the operator with many ChurnModels on nodes of kwok, and print the table."""
-    from churn_dev import bench as benchmarks
     from churn_dev import bench_operator as operator
 
     with _one_line_errors(), tempfile.TemporaryDirectory() as work:
         figures = operator.run(operator.Plan(few, many, rest_seconds, tries), Path(work))
-    print(benchmarks.table(figures), end="")
-    if record is not None:
-        benchmarks.record(figures, record)
+    _tell(figures, record)
 
 
 @app.command()
 def soak(
     name: Name = "soak",
-    record: Annotated[Path | None, typer.Option(help="Page to write the table into.")] = None,
+    record: Record = None,
 ) -> None:
     """Disturb a model under load in every way and print what became of each request; exit 1 if one failed."""
-    from churn_dev import bench as benchmarks
     from churn_dev import soak as soaking
 
     with _one_line_errors(), tempfile.TemporaryDirectory() as work:
         figures = list(soaking.run(name, Path(work)).figures())
-    print(benchmarks.table(figures), end="")
-    if record is not None:
-        benchmarks.record(figures, record)
-    if not all(figure.met for figure in figures):
-        raise typer.Exit(1)
+    _tell(figures, record)
+    _exit_if_missed(figures)
 
 
 @app.command("fuzz-serving")
@@ -215,7 +200,9 @@ def fuzz_serving(
         fuzzed = fuzzing.run(bundle, cases=cases, seed=seed)
     if fuzzed.failures:
         print(fuzzed.log, file=sys.stderr)
-    _tell(list(fuzzed.figures()), record, "fuzz-serving")
+    figures = list(fuzzed.figures())
+    _tell(figures, record, "fuzz-serving")
+    _exit_if_missed(figures)
 
 
 @app.command("endure-serving")
@@ -230,6 +217,7 @@ def endure_serving(
     with _one_line_errors():
         figures = list(endurance.run(bundle, requests=requests).figures())
     _tell(figures, record, "endure-serving")
+    _exit_if_missed(figures)
 
 
 @app.command("restart-serving")
@@ -245,14 +233,18 @@ def restart_serving(
     with _one_line_errors():
         figures = list(restarts.run(bundle, count=count, drain_seconds=drain_seconds).figures())
     _tell(figures, record, "restart-serving")
+    _exit_if_missed(figures)
 
 
-def _tell(figures: "list[Figure]", page: Path | None, part: str) -> None:
+def _tell(figures: "list[Figure]", page: Path | None, part: str = "") -> None:
     from churn_dev import bench as benchmarks
 
     print(benchmarks.table(figures), end="")
     if page is not None:
         benchmarks.record(figures, page, part)
+
+
+def _exit_if_missed(figures: "list[Figure]") -> None:
     if any(figure.met is False for figure in figures):
         raise typer.Exit(1)
 

@@ -5,7 +5,6 @@ Only for addresses of this machine or of its own test cluster; bounded in count 
 
 import asyncio
 import json
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -13,10 +12,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
+
+from churn_dev.background import Background
 
 DEADLINE_SECONDS = 10.0
 KEPT = 8
@@ -83,7 +83,7 @@ class Outcomes:
         return f"{self.sent} requests, {self.failed} failed ({how})"
 
 
-class Load:
+class Load(Background):
     """Load on one URL while the `with` block runs, from a thread with its own event loop.
 
     Half of the requests go over kept connections, half over new ones: a rollout breaks them differently.
@@ -97,23 +97,12 @@ class Load:
     """
 
     def __init__(self, url: str, body: Mapping[str, Any], *, rate: float = 50, limit: int = 200_000) -> None:
+        super().__init__("load")
         self.outcomes = Outcomes()
         self._url = url
         self._body = body
         self._rate = rate
         self._limit = limit
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
