@@ -26,7 +26,7 @@ from churn_serving.server.rows import RowDecoder
 from churn_serving.server.state import Serving
 from churn_serving.settings import Settings
 
-from .hostile import BODY, RECORD
+from .hostile.material import BODY, RECORD
 
 COLUMNS = [
     {"name": name, "datatype": "BYTES", "shape": [1], "data": [str(RECORD[name])]}

@@ -1,15 +1,11 @@
 """What the tests of hostile clients share."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
-import pytest
-
-from .asgi import Process, served
-from .conftest import SAMPLE
-from .wire import Heard, ask, request
+from tests.serving.asgi import Process
+from tests.serving.conftest import SAMPLE
+from tests.serving.wire import Heard, ask, request
 
 GOLDEN = json.loads((SAMPLE / "golden.jsonl").read_text().splitlines()[0])
 RECORD = GOLDEN["record"] | {"customerID": "SECRET-1"}
@@ -19,22 +15,6 @@ V2 = "/v2/models/telco/infer"
 V1 = "/v1/models/telco:predict"
 ROUTES = {"/predict": b"records", V1: b"instances", "/v1/models/telco:explain": b"instances"}
 SECRETS = (b"SECRET", b"7590", RECORD["Contract"].encode())
-
-
-@contextmanager
-def hasty_server() -> Iterator[Process]:
-    """Waits for what clients send no longer than half a second."""
-    with served("--model", SAMPLE, environment={"CHURN_RECEIVE_SECONDS": "0.5"}) as process:
-        yield process
-
-
-def goes_on(server: Process) -> None:
-    """Whatever came before: the process is the same, and scores as it should."""
-    assert server.process.poll() is None
-    answer = ask(server.ready["port"], request(BODY))
-    assert answer.status == 200
-    probability = json.loads(answer.body)["predictions"][0]["probability"]
-    assert probability == pytest.approx(GOLDEN["probability"], abs=1e-5)
 
 
 def records(**changes: object) -> bytes:

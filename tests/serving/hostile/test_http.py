@@ -4,43 +4,23 @@ import json
 import select
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
 import psutil
 import pytest
+from tests.serving.asgi import Process, served
+from tests.serving.conftest import SAMPLE
+from tests.serving.wire import Wire, ask, request, wire
 
-from .asgi import Process, served
-from .conftest import SAMPLE
-from .hostile import (
+from .material import (
     BODY,
     CHUNKED,
     LENGTH,
     RECORD,
     chunked,
-    goes_on,
-    hasty_server,
     head,
     is_refused,
 )
-from .wire import Wire, ask, request, wire
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with hasty_server() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def port(server: Process) -> int:
-    return int(server.ready["port"])
-
-
-@pytest.fixture(autouse=True)
-def _the_server_goes_on(server: Process) -> Iterator[None]:
-    yield
-    goes_on(server)
 
 
 @pytest.mark.parametrize(

@@ -2,43 +2,23 @@
 
 import gzip
 import json
-from collections.abc import Iterator
 
 import psutil
 import pytest
+from tests.serving.asgi import Process
+from tests.serving.wire import ask, request
 
-from .asgi import Process
-from .hostile import (
+from .material import (
     BODY,
     RECORD,
     TENURE,
     V2,
-    goes_on,
-    hasty_server,
     is_refused,
     metric,
     records,
     refused_everywhere,
     tenure,
 )
-from .wire import ask, request
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with hasty_server() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def port(server: Process) -> int:
-    return int(server.ready["port"])
-
-
-@pytest.fixture(autouse=True)
-def _the_server_goes_on(server: Process) -> Iterator[None]:
-    yield
-    goes_on(server)
 
 
 @pytest.mark.parametrize(

@@ -2,34 +2,15 @@
 
 import gzip
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.serving.wire import Heard, ask, request
 
-from .asgi import Process
-from .hostile import RECORD, V2, goes_on, hasty_server, is_refused
-from .wire import Heard, ask, request
+from .material import RECORD, V2, is_refused
 
 COLUMNS = [name for name in RECORD if name != "customerID"]
 COLUMN = {"name": "tenure", "datatype": "INT64", "shape": [1], "data": [1]}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with hasty_server() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def port(server: Process) -> int:
-    return int(server.ready["port"])
-
-
-@pytest.fixture(autouse=True)
-def _the_server_goes_on(server: Process) -> Iterator[None]:
-    yield
-    goes_on(server)
 
 
 def inputs(**changes: Any) -> list[dict[str, Any]]:

@@ -3,35 +3,18 @@
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable  # noqa: TC003 (an annotation inside a test)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import httpx
 import psutil
 import pytest
+from tests.serving.asgi import Process, served
+from tests.serving.conftest import SAMPLE
+from tests.serving.wire import Heard, Wire, ask, request, wire
 
-from .asgi import Process, served
-from .conftest import SAMPLE
-from .hostile import BODY, CHUNKED, LENGTH, RECORD, goes_on, hasty_server, head, records
-from .wire import Heard, Wire, ask, request, wire
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with hasty_server() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def port(server: Process) -> int:
-    return int(server.ready["port"])
-
-
-@pytest.fixture(autouse=True)
-def _the_server_goes_on(server: Process) -> Iterator[None]:
-    yield
-    goes_on(server)
+from .material import BODY, CHUNKED, LENGTH, RECORD, head, records
 
 
 @pytest.mark.parametrize(
