@@ -18,8 +18,11 @@ from churn_serving.server.http import (
 from churn_serving.server.state import Serving
 
 
-def live(_serving: Serving) -> Reply:
-    """GET /livez: the event loop turns."""
+def live(serving: Serving) -> Reply:
+    """GET /livez: the event loop turns, and the worker comes back: else a restart is the cure."""
+    if serving.stuck:
+        text = "a large request has held up all that came behind it, for longer than anybody waits"
+        return error_reply(RequestError(503, "stuck", text))
     return Reply(200, encode_json({"status": "live"}))
 
 

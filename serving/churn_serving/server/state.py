@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,10 +16,14 @@ from churn_serving.server.metrics import Metrics, ModelMetrics
 from churn_serving.server.mounted import Mounted
 from churn_serving.server.rows import RowDecoder
 from churn_serving.server.tls import Certificate, open_certificate
+from churn_serving.server.worker import Worker
 from churn_serving.settings import Settings
 from churn_serving.vectors import VectorEncoder
 
 _Result = TypeVar("_Result")
+
+# Times as long as anybody waits for the worker: it will not come back.
+_STUCK = 2
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Serving:
         gate: Who is let in; opened as the settings say.
         certificate: Of the traffic port, if it speaks TLS.
         mounted: Files that are followed, serving.json aside.
-        worker: One thread for what would hold up the event loop, and with it the probes.
+        worker: For what would hold up the event loop.
     """
 
     settings: Settings
@@ -45,7 +48,7 @@ class Serving:
     gate: Gate = field(init=False)
     certificate: Certificate | None = field(init=False)
     mounted: tuple[Mounted[Any], ...] = field(init=False)
-    worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "large-requests"))
+    worker: Worker = field(default_factory=Worker)
     _batchers: dict[str | None, tuple[Batcher, ModelMetrics]] = field(default_factory=dict)
     _explaining: dict[str | None, Explaining] = field(default_factory=dict)
     _decoders: dict[tuple[str | None, str], RowDecoder] = field(default_factory=dict)
@@ -66,6 +69,11 @@ class Serving:
     def ready(self) -> bool:
         """Whether to send new traffic here. The models are loaded before anything listens."""
         return not self.draining
+
+    @property
+    def stuck(self) -> bool:
+        """Whether large requests can no longer be answered, since the worker does not come back."""
+        return self.worker.busy_seconds > _STUCK * self.settings.predict_seconds
 
     def use(self, table: Table) -> None:
         """Answer by this table from the next request on."""
