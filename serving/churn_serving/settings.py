@@ -131,7 +131,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 10.0
     tls_certificate: Annotated[
         Path | None,
-        _says("Speak TLS on the traffic port: certificate and chain, PEM, followed live."),
+        _says("Speak TLS to clients, over gRPC too: certificate and chain, PEM, followed live."),
     ] = None
     tls_key: Annotated[Path | None, _says("With --tls-certificate: its key, PEM.")] = None
     allowed_hosts: Annotated[
@@ -205,8 +205,6 @@ def _check_names(settings: Settings) -> None:
         raise ConfigInvalidError("cors_origins: an origin is * or like https://a.example, without a path")
     if any(not _HOST.fullmatch(host) for host in listed(settings.allowed_hosts)):
         raise ConfigInvalidError("allowed_hosts: a host is like a.example or *.a.example, without a port")
-    if settings.tls_certificate is not None and settings.grpc_port is not None:
-        raise ConfigInvalidError("grpc_port speaks no TLS: it would carry in the clear what TLS is to hide")
 
 
 def _check_auth(settings: Settings) -> None:

@@ -31,6 +31,7 @@ from churn_serving.server.connection import Connection
 from churn_serving.server.deadlines import watch
 from churn_serving.server.drain import drain_on_signals
 from churn_serving.server.follow import follow
+from churn_serving.server.listen import listen
 from churn_serving.server.metrics import Metrics
 from churn_serving.server.mounted import Stamp, follow_mounted, stamp_of
 from churn_serving.server.probes import ProbeApp
@@ -43,11 +44,12 @@ from churn_serving.termination import write_termination_message
 if TYPE_CHECKING:
     from churn_serving.server.oip.grpc import GrpcPort
 
-_BACKLOG = 2048
 # Looking for cycles every 700 objects takes a twentieth of the CPU under load.
 _COLLECT_EVERY = 50_000
 # Of the metrics port, the bundles and the libraries.
 _OTHER_FILES = 512
+# Each connection to the port of HTTP; to that of gRPC, it and both ends of the one behind it.
+_FILES_WITH_GRPC = 4
 
 
 def serve(settings: Settings) -> int:
@@ -59,7 +61,7 @@ def serve(settings: Settings) -> int:
     try:
         table, models, failures, seen = _load(settings)
         serving = Serving(settings=settings, table=table, metrics=Metrics(), failures=failures)
-        listeners = [_listen(settings.host, port) for port in (settings.port, settings.metrics_port)]
+        listeners = [listen(settings.host, port) for port in (settings.port, settings.metrics_port)]
     except ChurnServingError as error:
         return _refuse(error)
     for failure in failures:
@@ -93,14 +95,6 @@ def _load(settings: Settings) -> tuple[Table, dict[str, Model], tuple[Failure, .
     return build_table(settings.name, file, models), models, failures, seen
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise ConfigInvalidError(f"cannot listen on {host} port {port}: {error.strerror}") from None
-
-
 async def _run(
     serving: Serving, models: dict[str, Model], seen: Stamp | None, listeners: list[socket.socket]
 ) -> None:
@@ -109,7 +103,7 @@ async def _run(
     probes = build_server(ProbeApp(serving), serving)
     rpcs = _open_grpc(serving)
     draining, closing = drain_on_signals(serving, traffic), asyncio.Event()
-    _allow_files(settings.max_connections)
+    _allow_files(settings.max_connections * (1 if rpcs is None else _FILES_WITH_GRPC))
     tasks = [
         asyncio.create_task(probes._serve([listeners[1]])),  # noqa: SLF001 (serve() would take the signals)
         asyncio.create_task(watch((traffic, probes), settings)),
@@ -171,11 +165,12 @@ def build_server(
 
 
 def _open_grpc(serving: Serving) -> "GrpcPort | None":
-    if serving.settings.grpc_port is None:
+    settings = serving.settings
+    if settings.grpc_port is None:
         return None
     from churn_serving.server.oip.grpc import GrpcPort  # 15 MB
 
-    return GrpcPort(serving)
+    return GrpcPort(serving, listen(settings.host, settings.grpc_port))
 
 
 def _allow_files(connections: int) -> None:

@@ -1,4 +1,4 @@
-"""TLS on the traffic port: each new connection gets the certificate that lies there at that moment."""
+"""TLS on the ports of clients: each new connection gets the certificate that lies there at that moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from churn_serving.settings import Settings
 
-Certificate = Mounted[ssl.SSLContext]
+HTTP1, HTTP2 = "http/1.1", "h2"  # as clients ask for them (ALPN)
+
+Certificate = Mounted[dict[str, ssl.SSLContext]]
+"""A context for each protocol."""
 
 
 def open_certificate(settings: Settings) -> Certificate | None:
@@ -53,7 +56,7 @@ class TlsServer(uvicorn.Server):
                 protocol,
                 sock=each,
                 backlog=self.config.backlog,
-                ssl=_listening(self._certificate),
+                ssl=listening(self._certificate, HTTP1),
                 ssl_handshake_timeout=self._handshake_seconds,
             )
             for each in sockets or ()
@@ -61,20 +64,30 @@ class TlsServer(uvicorn.Server):
         self.started = True
 
 
-def _listening(certificate: Certificate) -> ssl.SSLContext:
-    context = _context()
+def listening(certificate: Certificate, protocol: str) -> ssl.SSLContext:
+    """To listen with, for as long as the process lives.
+
+    Args:
+        certificate: Looked at in each handshake.
+        protocol: That the port speaks, one of those above.
+    """
+    context = _context(protocol)
 
     def use_newest(connection: Any, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = certificate.value
+        connection.context = certificate.value[protocol]
 
     # Called in each handshake, also where the client names no server.
     context.sni_callback = use_newest
     return context
 
 
-def _read(certificate: Path, key: Path) -> ssl.SSLContext:
+def _read(certificate: Path, key: Path) -> dict[str, ssl.SSLContext]:
+    return {protocol: _load(protocol, certificate, key) for protocol in (HTTP1, HTTP2)}
+
+
+def _load(protocol: str, certificate: Path, key: Path) -> ssl.SSLContext:
     # A context for each pair: a bad one loaded into the context in use would leave that half changed.
-    context = _context()
+    context = _context(protocol)
     try:
         # Without a password of ours OpenSSL would ask the terminal for that of an encrypted key.
         context.load_cert_chain(certificate, key, password=lambda: "")
@@ -85,9 +98,9 @@ def _read(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def _context() -> ssl.SSLContext:
+def _context(protocol: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     return context

@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before gRPC is imported: it writes to standard error what clients do wrong.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -34,8 +36,12 @@ from churn_serving.server.oip.messages import (
     write_reply,
 )
 from churn_serving.server.oip.pages import describe_model, describe_server
+from churn_serving.server.oip.relay import Relay
 from churn_serving.server.state import Serving
 from churn_serving.settings import Settings
+
+if TYPE_CHECKING:
+    import socket
 
 SERVICE = "inference.GRPCInferenceService"
 _CODES = {
@@ -66,14 +72,15 @@ class GrpcPort:
         number: The port.
     """
 
-    def __init__(self, serving: Serving) -> None:
-        """Listen; nothing is answered yet.
+    def __init__(self, serving: Serving, listener: "socket.socket") -> None:
+        """Nothing is answered yet.
 
         Raises:
-            ConfigInvalidError: The port cannot be listened on.
+            ConfigInvalidError: There is no place for the socket behind the port.
         """
         settings = serving.settings
         self._settings = settings
+        self.number: int = listener.getsockname()[1]
         self._server = grpc.aio.server(options=_options(settings))
         calls = _Calls(serving)
         handlers: dict[str, Any] = {
@@ -84,12 +91,14 @@ class GrpcPort:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
-            self.number = self._server.add_insecure_port(f"{host}:{settings.grpc_port}")
-        except RuntimeError:
-            text = f"cannot listen on {settings.host} port {settings.grpc_port}; is it in use?"
+            self._directory = TemporaryDirectory(prefix="churn-grpc-")  # only this user may look into it
+        except OSError as error:
+            text = f"gRPC needs a directory for temporary files, such as /tmp: {error.strerror}"
             raise ConfigInvalidError(text) from None
+        behind = Path(self._directory.name) / "server"
+        self._server.add_insecure_port(f"unix:{behind}")
+        self._relay = Relay(listener, behind, settings, serving.certificate)
 
     async def serve(self, draining: asyncio.Event, closing: asyncio.Event) -> None:
         """Answer until told to leave, and for `drain_seconds` after; then finish what is in flight.
@@ -101,11 +110,15 @@ class GrpcPort:
         settings = self._settings
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+        await self._relay.open()
         await draining.wait()
         await self._health.enter_graceful_shutdown()
+        self._relay.turn_away()
         with suppress(TimeoutError):
             await asyncio.wait_for(closing.wait(), settings.drain_seconds)
-        await self._server.stop(settings.deadline_seconds - settings.drain_seconds)
+        await self._relay.close(settings.deadline_seconds - settings.drain_seconds)
+        await self._server.stop(None)
+        self._directory.cleanup()
 
 
 class _Calls:
@@ -221,13 +234,12 @@ _METHODS: dict[str, Answer] = {
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
-        ("grpc.so_reuseport", 0),  # else two servers share a port unseen
         ("grpc.max_receive_message_length", settings.max_body_bytes),
         ("grpc.max_metadata_size", settings.max_head_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_head_bytes),
         ("grpc.max_concurrent_streams", settings.max_concurrent),
-        ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_connection_idle_ms", round(settings.keep_alive_seconds * 1000)),
+        ("grpc.server_handshake_timeout_ms", round(settings.receive_seconds * 1000)),
         # Plain messages only: what a compressed one unpacks to has no limit in gRPC.
         ("grpc.compression_enabled_algorithms_bitset", 1),
     ]
