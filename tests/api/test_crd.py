@@ -114,9 +114,17 @@ REFUSED: dict[str, tuple[Object, str]] = {
         {"serving": {"tls": {}}},
         "ValidationError(ChurnModel.spec.serving.tls): missing required",
     ),
-    "gRPC with a certificate": (
-        {"serving": {"tls": {"secretName": "a"}, "grpc": True}},
-        "grpc speaks no TLS: leave out one of grpc and tls",
+    "a host with its port": (
+        {"serving": {"allowedHosts": ["churn.example:443"]}},
+        "spec.serving.allowedHosts[0] in body should match",
+    ),
+    "hosts that are none": (
+        {"serving": {"allowedHosts": []}},
+        "spec.serving.allowedHosts in body should have at least 1 items",
+    ),
+    "an origin with a path": (
+        {"serving": {"corsOrigins": ["https://crm.example/app"]}},
+        "spec.serving.corsOrigins[0] in body should match",
     ),
     "a node label of no form": (
         {"serving": {"nodeSelector": {"a b": "x"}}},
@@ -194,6 +202,9 @@ ACCEPTED: dict[str, Object] = {
             "podLabels": {"cost.example/center": "4711"},
             "auth": {"apiKeysSecret": "keys"},
             "tls": {"secretName": "certificate"},
+            "grpc": True,
+            "allowedHosts": ["churn.example", "*.churn.example", "[::1]"],
+            "corsOrigins": ["https://crm.example", "http://localhost:3000"],
         }
     },
     "tokens": {"serving": {"auth": {"jwt": TOKENS | {"scope": "predict"}}, "grpc": True}},

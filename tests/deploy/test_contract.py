@@ -87,6 +87,16 @@ class TestOperatorAndServer:
                     "tls_key": Path("/etc/churn-tls/tls.key"),
                 },
             ),
+            (
+                {
+                    "allowedHosts": ["churn", "*.churn.example", "[::1]"],
+                    "corsOrigins": ["*", "https://crm.example:8443"],
+                },
+                {
+                    "allowed_hosts": "churn,*.churn.example,[::1]",
+                    "cors_origins": "*,https://crm.example:8443",
+                },
+            ),
         ],
         ids=str,
     )

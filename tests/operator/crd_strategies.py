@@ -167,7 +167,6 @@ MENDED: dict[Path, Callable[[Json], Json]] = {
     ("serving", "resources"): _bounded_resources,
     ("serving", "tolerations", EACH): _told_toleration,
     ("serving", "podLabels"): _free_labels,
-    ("serving",): lambda drawn: drawn if "tls" not in drawn else drawn | {"grpc": False},
 }
 """Nodes whose CEL rules tie fields together: what is drawn is made to keep them."""
 

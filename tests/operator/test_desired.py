@@ -99,6 +99,13 @@ class TestGrpc:
         rule = asked.desired.children[NETWORK_POLICY]["spec"]["ingress"][0]
         assert [port["port"] for port in rule["ports"]] == [8080, 9000]
 
+    def test_is_told_to_gateways_as_what_it_is(self, world: Any):
+        plain, secure = ({"grpc": True}, {"grpc": True, "tls": {"secretName": "telco-tls"}})
+        ports = [
+            world.asking(serving=each).desired.children[SERVICE]["spec"]["ports"] for each in (plain, secure)
+        ]
+        assert [port[-1]["appProtocol"] for port in ports] == ["kubernetes.io/h2c", "https"]
+
     def test_is_nowhere_unless_it_is_asked_for(self, world: Any):
         for asked in (world, world.asking(serving={"grpc": False})):
             for kind in (DEPLOYMENT, SERVICE, NETWORK_POLICY):
@@ -169,6 +176,14 @@ class TestPod:
         told = {each["name"]: each["value"] for each in container(guarded)["env"]}
         assert told["CHURN_AUTH_ISSUER"] == "https://issuer.example/"
         assert "CHURN_AUTH_SCOPE" not in told
+
+    def test_tells_the_server_the_names_it_may_be_asked_by(self, world: Any):
+        hosts, origins = ["churn.example", "*.churn.example"], ["https://crm.example", "*"]
+        asked = world.asking(serving={"allowedHosts": hosts, "corsOrigins": origins})
+        told = {each["name"]: each["value"] for each in container(asked)["env"]}
+        assert told["CHURN_ALLOWED_HOSTS"] == "churn.example,*.churn.example"
+        assert told["CHURN_CORS_ORIGINS"] == "https://crm.example,*"
+        assert not {"allowedHosts", "corsOrigins"} & pod_of(asked).keys()
 
     def test_shows_no_secret_of_access_to_the_fetching_container(self, world: Any):
         access = {"auth": {"apiKeysSecret": "telco-keys"}, "tls": {"secretName": "telco-tls"}}

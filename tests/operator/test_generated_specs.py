@@ -244,10 +244,11 @@ SCALED = {"maxReplicas": 4, "metrics": METRICS, "behavior": {"scaleUp": RULES, "
 COSTS = {"costs": {"contact": 5, "value": 300, "success": 0.25}}
 JWT = {"issuer": "https://issuer.example/", "audience": "churn", "scope": "predict"}
 TOKENS: Any = [{"auth": {"jwt": JWT | {where: "issuer-keys"}}} for where in ("jwksSecret", "jwksConfigMap")]
+NAMED_PLACES = {"allowedHosts": ["*.churn.example"], "corsOrigins": ["https://crm.example"]}
 ROWS = (
     *SPECS,
     SPECS[1] | {"autoscaling": SCALED, "decision": COSTS, "serving": TOKENS[0]},
-    SPECS[1] | {"serving": TOKENS[1] | {"grpc": True}},
+    SPECS[1] | {"serving": TOKENS[1] | NAMED_PLACES | {"grpc": True}},
 )
 """Specs that together set every field. A new field belongs into one of them."""
 FIELDS = dict(nodes())

@@ -1,4 +1,4 @@
-"""`spec.serving.auth` and `spec.serving.tls`: who may ask a model, and with which certificate it answers.
+"""`spec.serving.auth`, `tls`, `allowedHosts` and `corsOrigins`: who may ask a model, and by which name.
 
 Secrets are named here and mounted by the kubelet; the operator reads none.
 """
@@ -14,6 +14,17 @@ ONE_JWKS = "set exactly one of jwksSecret and jwksConfigMap"
 
 # Without $: the kubelet would put a variable in its place.
 Text = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s$]+$")]
+
+# As the server's settings of the same names take them, by commas in one variable.
+_HOST = r"^((\*\.)?[A-Za-z0-9_.-]+|\[[0-9a-fA-F:.]+\])$"
+_ORIGIN = r"^(\*|https?://[^/\s*,$]+)$"
+_MAX_NAMES = 32
+Hosts = Annotated[
+    list[Annotated[str, Field(max_length=253, pattern=_HOST)]], Field(min_length=1, max_length=_MAX_NAMES)
+]
+Origins = Annotated[
+    list[Annotated[str, Field(max_length=262, pattern=_ORIGIN)]], Field(min_length=1, max_length=_MAX_NAMES)
+]
 
 
 class Jwt(ApiModel):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from churn_operator.api.access import Auth, Tls
+from churn_operator.api.access import Auth, Hosts, Origins, Tls
 from churn_operator.api.schema import (
     LABEL_VALUE,
     QUALIFIED_NAME,
@@ -22,7 +22,6 @@ def _keys_match(message: str) -> tuple[str, str]:
     return f"self.all(k, k.matches('{QUALIFIED_NAME}'))", message
 
 
-NO_TLS_OVER_GRPC = "grpc speaks no TLS: leave out one of grpc and tls"
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 Resources = Annotated[
     dict[str, Quantity],
@@ -130,10 +129,6 @@ class PullSecret(ApiModel):
 class Serving(ApiModel):
     """What an author may say about the pods; unset fields take the platform's defaults."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(("!has(self.tls) || !has(self.grpc) || !self.grpc", NO_TLS_OVER_GRPC))
-    )
-
     image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\s]+$")] | None = None
     """Serving image; the platform's default if unset."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
@@ -192,19 +187,18 @@ class Serving(ApiModel):
     tls: Tls | None = None
     """Answer with TLS by this certificate; plain HTTP if unset."""
     grpc: bool | None = None
-    """Speak the V2 protocol over gRPC, too: port 9000 of the Service."""
+    """Speak the V2 protocol over gRPC, too: port 9000 of the Service, with TLS where tls is set."""
+    allowed_hosts: Hosts | None = None
+    """Names that requests over HTTP may come to, such as churn.example or *.churn.example; any, if unset."""
+    cors_origins: Origins | None = None
+    """Origins whose pages may read answers in a browser, such as https://crm.example; * is any. None, if
+    unset."""
 
     @field_validator("node_selector", "pod_labels")
     @classmethod
     def _keys_are_label_keys(cls, labels: dict[str, str] | None) -> dict[str, str] | None:
         check_names(labels)
         return labels
-
-    @model_validator(mode="after")
-    def _grpc_is_plain(self) -> Self:
-        if self.tls is not None and self.grpc:
-            raise ValueError(NO_TLS_OVER_GRPC)
-        return self
 
     @field_validator("pod_labels")
     @classmethod

@@ -18,7 +18,7 @@ class Access(NamedTuple):
 
 
 def build_access(serving: Serving) -> Access:
-    """Settings, mounts and volumes; none where neither auth nor tls is asked for."""
+    """Settings, mounts and volumes; none of what is not asked for."""
     env: dict[str, str | None] = {}
     volumes = []
     if (auth := serving.auth) is not None:
@@ -32,6 +32,8 @@ def build_access(serving: Serving) -> Access:
         paths = (f"{TLS_DIR}/{file}" for file in TLS_FILES)
         env |= dict(zip(("CHURN_TLS_CERTIFICATE", "CHURN_TLS_KEY"), paths, strict=True))
         volumes.append({"name": "tls", **_secret(serving.tls.secret_name, *TLS_FILES)})
+    for name, listed in (("ALLOWED_HOSTS", serving.allowed_hosts), ("CORS_ORIGINS", serving.cors_origins)):
+        env[f"CHURN_{name}"] = ",".join(listed) if listed else None
     return Access(
         env=[{"name": name, "value": value} for name, value in env.items() if value is not None],
         # No subPath: it would never refresh.

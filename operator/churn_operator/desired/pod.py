@@ -37,6 +37,7 @@ from churn_operator.settings import Settings
 
 _OTHERWISE_USED = (
     "image", "image_pull_policy", "resources", "image_pull_secrets", "pod_labels", "auth", "tls", "grpc",
+    "allowed_hosts", "cors_origins",
 )  # fmt: skip
 """Fields of `serving` that are not the pod's own."""
 READ_ONLY = {

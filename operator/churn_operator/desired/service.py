@@ -6,11 +6,8 @@ from churn_operator.kinds import SERVICE
 from churn_operator.names import GRPC_PORT, METRICS_PORT, SERVICE_PORT, TLS_SERVICE_PORT, selector
 from churn_operator.observe import Observed
 
-# The name by which gateways and meshes know HTTP/2 without TLS (KEP-3726).
-_H2C = "kubernetes.io/h2c"
-_GRPC = {
-    "name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": _H2C,
-}  # fmt: skip
+# The names by which gateways and meshes know HTTP/2 without TLS (KEP-3726), and what a handshake settles.
+_H2C, _TLS = "kubernetes.io/h2c", "https"
 
 
 def build_service(plan: Plan, observed: Observed) -> dict[str, Any]:
@@ -28,7 +25,13 @@ def build_service(plan: Plan, observed: Observed) -> dict[str, Any]:
             "ports": [
                 {"name": name, "port": port, "targetPort": "http", "protocol": "TCP"},
                 {"name": "metrics", "port": METRICS_PORT, "targetPort": "metrics", "protocol": "TCP"},
-                *([_GRPC] if plan.grpc else ()),
+                *([_grpc(_TLS if plan.tls else _H2C)] if plan.grpc else ()),
             ],
         },
     )
+
+
+def _grpc(protocol: str) -> dict[str, Any]:
+    return {
+        "name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": protocol,
+    }  # fmt: skip
