@@ -160,7 +160,9 @@ class Writer:
         if controller_uid(present) != uid:
             raise NameConflictError(*name_taken(kind.kind, present))
         self._taken.discard(place)
-        await self._apply(kind, wanted)  # ours, without the label that caches see it by
+        # Ours, without the label that caches see it by; and what a revision was accepted with stays as it is.
+        recorded = {"data": present["data"]} if kind is CONTROLLER_REVISION else {}
+        await self._apply(kind, wanted | recorded)
 
     async def _apply(self, kind: Kind, wanted: dict[str, Any]) -> None:
         applied = await self._client.apply(kind, wanted, FIELD_MANAGER)

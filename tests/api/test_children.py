@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from churn_dev.kubectl import Kubectl, Object, wait_until
+from churn_dev.kubectl import Kubectl, Object, condition, wait_until
 
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 
@@ -247,3 +247,17 @@ def test_deleting_and_making_at_once_ends_with_children_of_the_new_one(
 def test_foreground_deletion_makes_nothing_again(settled: Kubectl) -> None:
     settled.run("delete", "churnmodel", "telco", "--cascade=foreground", "--timeout=60s")
     assert children(settled) == {}
+
+
+def test_a_record_that_lost_its_label_is_found_again_though_it_may_not_change(settled: Kubectl) -> None:
+    """It was accepted with another threshold than the one that is asked for now."""
+    (record,) = settled.list("controllerrevision", LABEL)
+    settled.run(
+        "patch", "churnmodel", "telco", "--type=merge", '--patch={"spec":{"decision":{"threshold":0.8}}}'
+    )
+    wait_until(lambda: "0.8" in json.dumps(children(settled)["configmap"]["data"]), "the new threshold")
+    settled.run("label", "controllerrevision", record["metadata"]["name"], "churnops.io/model-")
+    (found,) = wait_until(lambda: settled.list("controllerrevision", LABEL), "the record is found again")
+    assert found["data"] == record["data"]
+    assert found["metadata"]["uid"] == record["metadata"]["uid"]
+    assert condition(settled.get("churnmodel", "telco"), "Stalled") == {}

@@ -15,7 +15,7 @@ from churn_operator.errors import (
     UnprocessableError,
     UnreachableError,
 )
-from churn_operator.kinds import AUTOSCALER, DEPLOYMENT, POD, Kind
+from churn_operator.kinds import AUTOSCALER, CONTROLLER_REVISION, DEPLOYMENT, POD, Kind
 from churn_operator.runtime.client import JSON_PATCH, WatchEvent
 
 Json = dict[str, Any]
@@ -191,6 +191,8 @@ class Cluster:
             *(owned for name, owned in self._owned.get(place, {}).items() if name != manager)
         )
         kept = {path: value for path, value in before.items() if path not in mine - asking.keys() - others}
+        if place[0] is CONTROLLER_REVISION and before and _data(kept | asking) != _data(before):
+            raise UnprocessableError(422, "data: Invalid value: field is immutable")
         self._keep(place, kept | asking, manager, set(asking))
         return self.read(place)
 
@@ -230,6 +232,10 @@ def _flat(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, .
             yield from _flat(element, (*path, identity))
     else:
         yield path, value
+
+
+def _data(fields: Fields) -> Fields:
+    return {path: value for path, value in fields.items() if path[0] == "data"}
 
 
 def _built(fields: Fields) -> Json:
