@@ -101,7 +101,7 @@ class Operator:
         """Ends the process; its exit code."""
         self.send(signum)
         assert self.process  # noqa: S101  # it was launched, for the type checker
-        return self.process.wait(timeout=5)
+        return self.process.wait(timeout=30)
 
     def get(self, path: str) -> int | None:
         """HTTP status of one of its probes."""

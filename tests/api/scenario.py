@@ -10,6 +10,7 @@ from churn_operator.kinds import CHURN_MODEL, SERVICE
 from churn_operator.names import REPLICAS_MANAGER
 from churn_operator.runtime.client import APPLY, JSON_PATCH, MERGE_PATCH
 
+from ..chance import SEED, dice  # noqa: TID252  # lanes share how they draw
 from .trial import PATIENCE_SECONDS, SPEC, State, Trial
 
 AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70}
@@ -86,10 +87,31 @@ async def delete(trial: Trial) -> None:
     await trial.delete(CHURN_MODEL)
 
 
-STEPS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
-    create, new_threshold, autoscaling_on, new_model, suspend, resume, third_model, autoscaling_off,
-    strangers, delete,
+Step = Callable[[Trial], Awaitable[None]]
+LIFE: tuple[Step, ...] = (
+    new_threshold, autoscaling_on, new_model, suspend, resume, third_model, autoscaling_off, strangers,
 )  # fmt: skip
+BEFORE = ((autoscaling_on, autoscaling_off), (suspend, resume), (new_model, third_model))
+"""What comes before what in every life."""
+AWAKE = (new_threshold, autoscaling_on)
+"""What asks nothing of the operator while no replica runs: some of its writes would never be made."""
+
+
+def shuffled(life: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The life in another order that makes sense; CHURN_SEED chooses it."""
+    draw = dice("life")
+    while True:
+        drawn = draw.sample(life, len(life))
+        asleep = drawn[drawn.index(suspend) : drawn.index(resume)] if _is_ordered(drawn) else [*AWAKE]
+        if not set(AWAKE) & set(asleep):
+            return tuple(drawn)
+
+
+def _is_ordered(life: list[Step]) -> bool:
+    return all(life.index(first) < life.index(then) for first, then in BEFORE)
+
+
+STEPS = (create, *(shuffled(LIFE) if SEED else LIFE), delete)
 
 
 class Reference:

@@ -2,28 +2,26 @@
 
 import ast
 import asyncio
-import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
 import churn_operator
-from churn_dev.fault_proxy import Call, Exchange, Fault, pass_on
+from churn_dev.fault_proxy import Call, Fault, pass_on
 
+from ..chance import THOROUGH  # noqa: TID252  # lanes share how they draw
 from .scenario import SITES, STEPS, Reference, agree, delete, name_of, suspend
 from .trial import QUICK, Lane, Trial
+from .ways import PHASES
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
-THOROUGH = "CHURN_ALL_FAULTS" in os.environ
-"""One kill in each step, and the operator's own clocks: each kill is followed by a life without one."""
 WRITES_IN_A_STEP = 12
-"""More than any step has: a thorough run's n-th trial kills at the n-th of the writes of each, by name."""
+"""More than any step has. A long run's n-th trial kills once in each step, at the n-th of its writes by name,
+with the operator's own clocks: each kill is followed by a life without one."""
 AT_ONCE = 4
 LEFT_OUT = {(step.__name__, "post events") for step in STEPS if step is not suspend} | {
     (suspend.__name__, "status churnmodels")
@@ -47,16 +45,12 @@ class Crash:
         if not call.is_write or not self._is_due(name_of(call)):
             return pass_on
         self.killed.add((self.step, name_of(call)))
-        return PHASES[self.phase](self)
+        return PHASES[self.phase](self.trial)
 
     def _is_due(self, write: str) -> bool:
         if (self.step, write) in self.killed | LEFT_OUT:
             return False
         return self.only is None or write == self.target
-
-    def restart(self) -> None:
-        self.trial.kill()
-        self.trial.start()
 
     async def run(self, reference: Reference) -> None:
         """Takes every step, with its kills, to the reference's state."""
@@ -67,40 +61,9 @@ class Crash:
                 self.target = writes[self.only] if self.only < len(writes) else ""
             await step(self.trial)
             if step is delete:
-                self.restart()
+                self.trial.restart()
             await agree(self.trial, self.step, reference)
             self.slowest = max(self.slowest, time.monotonic() - self.trial.began)
-
-
-def before_it_is_sent(crash: Crash) -> Fault:
-    async def fault(exchange: Exchange) -> web.StreamResponse:
-        crash.restart()
-        return exchange.cut()
-
-    return fault
-
-
-def after_it_is_committed(crash: Crash) -> Fault:
-    async def fault(exchange: Exchange) -> web.StreamResponse:
-        await exchange.forward()
-        crash.restart()
-        return exchange.cut()
-
-    return fault
-
-
-def after_the_reply(crash: Crash) -> Fault:
-    async def fault(exchange: Exchange) -> web.StreamResponse:
-        response = await exchange.tell(await exchange.forward())
-        crash.restart()
-        return response
-
-    return fault
-
-
-PHASES: dict[str, Callable[[Crash], Fault]] = {
-    phase.__name__: phase for phase in (before_it_is_sent, after_it_is_committed, after_the_reply)
-}
 
 
 @dataclass

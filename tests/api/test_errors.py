@@ -2,130 +2,30 @@
 
 import asyncio
 import json
-import os
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-import aiohttp
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
-from churn_dev.fault_proxy import Call, Exchange, Fault, Reply, pass_on
+from churn_dev.fault_proxy import Call, Fault, pass_on
 from churn_operator.kinds import CHURN_MODEL, CONFIG_MAP
 
+from ..chance import SEED, THOROUGH  # noqa: TID252  # lanes share how they draw
 from .scenario import SITES, STEPS, Reference, agree, name_of, suspend
-from .trial import PATIENCE_SECONDS, QUICK, SPEC, Lane, Trial, said
+from .trial import PATIENCE_SECONDS, SPEC, Lane, Trial, said
+from .ways import ONLY_WRITES, PACE, WAYS, held_back
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
-THOROUGH = "CHURN_ALL_FAULTS" in os.environ
-"""Every request fails in every way, one way a trial; else each fails in two of them."""
-SEED = os.environ.get("CHURN_FAULT_SEED", "")
-"""Chooses which two."""
 AT_ONCE = 4
-REQUEST_SECONDS = 3.0
-"""How long the operator of these trials waits for an answer; a stall is longer."""
-PACE = QUICK | {
-    "churn_operator.runtime.client.REQUEST_TIMEOUT": aiohttp.ClientTimeout(total=REQUEST_SECONDS),
-    "churn_operator.handlers.REQUEST_SECONDS": REQUEST_SECONDS,
-    "churn_operator.shell.BLIND_SECONDS": 2 * REQUEST_SECONDS,
-}
+MIXES = (0, 1)
+"""Trials of a short run, each with one of the ways for each request; a long run has a trial for each way."""
 LEFT_OUT = {(step.__name__, "post events") for step in STEPS} | {(suspend.__name__, "status churnmodels")}
 """An Event that is refused is not posted again; and a suspended one's status may be written once or twice."""
 LATE = "events late"
 LATE_SECONDS = 30.0 if THOROUGH else 1.5
-PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
-
-
-def answered(status: int, **headers: str) -> Fault:
-    """The server refuses it, as it would say so itself."""
-    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": status}
-    reply = Reply(
-        status,
-        json.dumps(body | {"message": "a fault of the tests"}).encode(),
-        {"Content-Type": "application/json"}
-        | {name.replace("_", "-"): text for name, text in headers.items()},
-    )
-
-    async def fault(exchange: Exchange) -> web.StreamResponse:
-        return await exchange.tell(reply)
-
-    return fault
-
-
-def shown(status: int) -> Fault:
-    """Something between shows a page."""
-
-    async def fault(exchange: Exchange) -> web.StreamResponse:
-        return await exchange.tell(Reply(status, PAGE, {"Content-Type": "text/html"}))
-
-    return fault
-
-
-async def reset(exchange: Exchange) -> web.StreamResponse:
-    return exchange.cut()
-
-
-async def half(exchange: Exchange) -> web.StreamResponse:
-    """It is done, and half of the reply arrives."""
-    reply = await exchange.forward()
-    return await exchange.tell(reply, cut_at=len(reply.body) // 2)
-
-
-async def stall(exchange: Exchange) -> web.StreamResponse:
-    await asyncio.sleep(10 * REQUEST_SECONDS)
-    return exchange.cut()
-
-
-async def done_but_denied(exchange: Exchange) -> web.StreamResponse:
-    await exchange.forward()
-    return await answered(500)(exchange)
-
-
-async def of_another_shape(exchange: Exchange) -> web.StreamResponse:
-    return await exchange.tell(Reply(200, b'{"error": {"code": 7}, "metadata": [], "details": "none"}'))
-
-
-async def hold_back(exchange: Exchange) -> web.StreamResponse:
-    """Each line of a watch comes late, and in its order."""
-    lines: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-    now = asyncio.get_running_loop().time
-
-    async def read() -> None:
-        async for line in exchange.lines():
-            lines.put_nowait((now() + LATE_SECONDS, line))
-
-    async def late() -> AsyncIterator[bytes]:
-        reading = asyncio.create_task(read())
-        try:
-            while not (reading.done() and lines.empty()):
-                due, line = await lines.get()
-                await asyncio.sleep(due - now())
-                yield line
-        finally:
-            reading.cancel()
-
-    return await exchange.stream(late())
-
-
-WAYS: dict[str, Fault] = {
-    "409": answered(409),
-    "422": answered(422),
-    "429": answered(429),
-    "429 with Retry-After": answered(429, Retry_After="1"),
-    "500": answered(500),
-    "503": answered(503),
-    "reset": reset,
-    "half a reply": half,
-    "a page with 200": shown(200),
-    "a page with 503": shown(503),
-    "a page with 404": shown(404),
-    "a stall": stall,
-    "done, answered with 500": done_but_denied,
-    "other JSON": of_another_shape,
-}
 
 
 @dataclass
@@ -146,8 +46,8 @@ class Trouble:
             return pass_on
         self.spoilt.add(what)
         way = self.way_of("/".join(what))
-        if not call.is_write and way in {"409", "422"}:
-            way = "500"  # no read is answered so
+        if not call.is_write and way in ONLY_WRITES:
+            way = "500"
         self.ways.add((name_of(call).partition(" ")[0] if call.is_write else "read", way))
         return WAYS[way]
 
@@ -187,7 +87,7 @@ async def matrix(lane: Lane) -> Matrix:
 
     async def late() -> None:
         async with Trial.open(lane, PACE, hold=True) as trial:
-            trial.proxy.choose = lambda call: hold_back if call.is_watch else pass_on
+            trial.proxy.choose = lambda call: held_back(LATE_SECONDS) if call.is_watch else pass_on
             trial.start()
             for step in STEPS:
                 await step(trial)
@@ -202,7 +102,7 @@ async def matrix(lane: Lane) -> Matrix:
             trial.start()
             await spoiler.run(result.reference)
 
-    chosen = {way: same(way) for way in WAYS} if THOROUGH else {f"mix {n}": mixed(n) for n in (0, 1)}
+    chosen = {way: same(way) for way in WAYS} if THOROUGH else {f"mix {n}": mixed(n) for n in MIXES}
     runs: dict[str, Awaitable[None]] = {"none": reference(), LATE: late()}
     runs |= {name: trouble(way_of) for name, way_of in chosen.items()}
     ended = await asyncio.gather(*runs.values(), return_exceptions=True)

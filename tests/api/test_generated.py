@@ -1,35 +1,31 @@
 """ChurnModels of the CRD's own schema, on the API server: each is served, or told why not."""
 
 import asyncio
-import os
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given
 
 from churn_operator.api.conditions import Reason
 from churn_operator.errors import UnprocessableError
 from churn_operator.kinds import CHURN_MODEL
 
+from ..chance import THOROUGH, generated  # noqa: TID252  # lanes share how they draw
 from ..operator.crd_strategies import broken_specs, specs  # noqa: TID252  # lanes share what makes specs
 from .trial import Json, Lane, Trial, said
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
-THOROUGH = "CHURN_ALL_FAULTS" in os.environ
 AT_ONCE = 30
 ON_ITS_WAY = {Reason.ROLLING_OUT, Reason.WAITING_FOR_REMOVAL}
 """Reasons that say only that it is not over yet."""
 
 
 def drawn(strategy: Any, count: int) -> list[Any]:
-    """Examples of a strategy: the same in each short run, others in each long one."""
+    """Examples of a strategy."""
     found: list[Any] = []
 
-    @settings(
-        max_examples=count, database=None, deadline=None, derandomize=not THOROUGH,
-        phases=[Phase.generate], suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    @generated(count, database=None, phases=[Phase.generate])
     @given(strategy)
     def draw(example: Any) -> None:
         found.append(example)

@@ -37,10 +37,14 @@ SPEC: Json = {
     "decision": {"threshold": 0.4},
     "replicas": 2,
 }
+BAD: Json = {"uri": "oci://registry.example/bad:1", "digest": DIGEST}
+"""A model that no replica can load: the kubelet's part says so."""
 QUICK = {"churn_operator.reconcile.QUIET_SECONDS": 1.0, "churn_operator.reconcile.RECHECK_SECONDS": 2.0}
 """The operator's clocks in most trials: it waits less for what else may come. Nothing else differs."""
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 """How long to wait for an end state before giving up. Generous: a loaded machine is no defect."""
+LONG_AGO = "2026-01-01T00:00:00Z"
+"""Since when pods are ready: what waits for pods that stay so need not."""
 _LEFT_BY_KOPF = "closing of asynchronous generator <async_generator object infinite_watch"
 """kopf, ended and started again, leaves its watch to the garbage collector, which complains now and then."""
 _numbers = itertools.count(1)
@@ -139,6 +143,11 @@ class Trial:
             kill(self.life)
             self.life = None
             self.proxy.cut_all()
+
+    def restart(self) -> None:
+        """Ends this life, and begins the next."""
+        self.kill()
+        self.start()
 
     def complaints(self) -> list[Json]:
         """Lines of the log that a defect leaves."""
@@ -256,22 +265,22 @@ class Trial:
             with contextlib.suppress(ApiError):
                 for pod in await self.all(POD):
                     if "deletionTimestamp" not in pod["metadata"] and not said(pod, "Ready"):
-                        await self._report_ready(pod["metadata"]["name"])
+                        await self._report(pod)
             await asyncio.sleep(0.2)
 
-    async def _report_ready(self, name: str) -> None:
-        running = {"startedAt": "2026-01-01T00:00:00Z"}
+    async def _report(self, pod: Json) -> None:
+        good = BAD["uri"].removeprefix("oci://") not in json.dumps(pod["spec"])
+        crash = {"exitCode": 1, "reason": "Error", "message": '{"reason": "GoldenMismatch", "message": "x"}'}
         container = {
-            "name": "server", "image": "x", "imageID": "", "ready": True, "restartCount": 0,
-            "state": {"running": running},
+            "name": "server", "image": "x", "imageID": "", "ready": good, "restartCount": 0,
+            "state": {"running": {"startedAt": LONG_AGO}} if good else {"terminated": crash},
         }  # fmt: skip
         status = {
             "phase": "Running",
-            # Long ago: what waits for pods that stay ready need not.
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": running["startedAt"]}],
+            "conditions": [{"type": "Ready", "status": str(good), "lastTransitionTime": LONG_AGO}],
             "containerStatuses": [container],
         }
-        body = self._named(POD, name) | {"status": status}
+        body = self._named(POD, pod["metadata"]["name"]) | {"status": status}
         await self.lane.admin.apply(POD, body, "kubelet", subresource="status")
 
 

@@ -2,12 +2,11 @@
 
 import copy
 import json
-import os
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from churn_operator.api.conditions import Reason
@@ -18,6 +17,7 @@ from churn_operator.digests import canonical_json
 from churn_operator.errors import InvalidSpecError
 from churn_operator.kinds import DEPLOYMENT
 
+from ..chance import THOROUGH, generated  # noqa: TID252  # lanes share how they draw
 from .conftest import World
 from .crd_strategies import (
     PIN,
@@ -32,13 +32,7 @@ from .crd_strategies import (
 )
 from .pod_security import breaches
 
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-generated = settings(
-    max_examples=10_000 if THOROUGH else 150,
-    deadline=None,
-    derandomize=not THOROUGH,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+tried = generated(10_000 if THOROUGH else 150)
 LENT = {"metadata": {"name": "lent", "labels": {"churnops.io/serving": "true"}}}
 POD_FIELDS = {
     "automountServiceAccountToken", "containers", "enableServiceLinks", "imagePullSecrets", "initContainers",
@@ -51,13 +45,13 @@ def world_of(spec: Any, **more: Any) -> World:
     return World(spec=spec, service_account=LENT, **more)
 
 
-@generated
+@tried
 @given(specs())
 def test_a_spec_that_the_schema_admits_is_a_plan(spec: Any):
     assert isinstance(world_of(spec).decision, Plan)
 
 
-@generated
+@tried
 @given(broken_specs())
 def test_a_wrong_value_halts_with_its_field_named(broken: Any):
     spec, field = broken
@@ -74,7 +68,7 @@ JSON = st.recursive(
 )
 
 
-@generated
+@tried
 @given(specs(), st.data())
 def test_any_json_in_any_place_is_read_or_refused(spec: Any, data: Any):
     found = sorted({place for path, _ in nodes() for place in places(spec, path)}, key=str)
@@ -85,7 +79,7 @@ def test_any_json_in_any_place_is_read_or_refused(spec: Any, data: Any):
         assert str(error).startswith("spec.")  # noqa: PT017  # either end is right
 
 
-@generated
+@tried
 @given(specs())
 def test_desired_is_the_same_whatever_the_order_of_the_maps(spec: Any):
     once, again = world_of(spec), world_of(turned(spec))
@@ -96,7 +90,7 @@ def test_desired_is_the_same_whatever_the_order_of_the_maps(spec: Any):
     assert children[0] == children[1]
 
 
-@generated
+@tried
 @given(specs())
 def test_what_was_applied_is_found_as_the_server_keeps_it(spec: Any):
     for child in world_of(spec).desired.children.values():
@@ -106,7 +100,7 @@ def test_what_was_applied_is_found_as_the_server_keeps_it(spec: Any):
             assert foreign_paths(kept, wanted) == []
 
 
-@generated
+@tried
 @given(specs())
 def test_pods_keep_to_pod_security_restricted_and_reach_nothing_else(spec: Any):
     world = world_of(spec)
@@ -131,7 +125,7 @@ def test_pods_keep_to_pod_security_restricted_and_reach_nothing_else(spec: Any):
     assert template["metadata"]["labels"]["churnops.io/model"] == "telco"
 
 
-@generated
+@tried
 @given(specs())
 def test_an_account_without_the_label_is_never_used(spec: Any):
     spec = spec | {"serving": spec.get("serving", {}) | {"serviceAccountName": "powerful"}}
@@ -139,7 +133,7 @@ def test_an_account_without_the_label_is_never_used(spec: Any):
         assert World(spec=spec, service_account=account).halt.reason is Reason.SERVICE_ACCOUNT_NOT_ALLOWED
 
 
-@generated
+@tried
 @given(specs(), specs())
 def test_a_revision_is_its_model_image_and_serving(one: Any, other: Any):
     plans = [world_of(spec).plan for spec in (one, other)]
@@ -150,7 +144,7 @@ def test_a_revision_is_its_model_image_and_serving(one: Any, other: Any):
     assert world_of(bytes_of_one | rest).plan.revision.hash == plans[0].revision.hash
 
 
-@generated
+@tried
 @given(specs(), st.integers(0, 5), st.integers(0, 5), st.booleans())
 def test_a_status_is_always_one_that_the_crd_takes(spec: Any, replicas: int, ready: int, current: bool):
     world = world_of(spec).applied()

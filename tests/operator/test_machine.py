@@ -1,12 +1,11 @@
 """Whatever authors, others, faults and time do, in any order: what is there is what is asked for."""
 
 import asyncio
-import os
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from churn_operator import audit as audit_module
@@ -25,9 +24,9 @@ from churn_operator.names import controller_uid
 from churn_operator.reconcile import Reconciler
 from churn_operator.settings import Settings
 
+from ..chance import THOROUGH, generated  # noqa: TID252  # lanes share how they draw
 from .cluster_model import FAULTS, Cluster, KilledError, merged
 
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 NAMESPACE = "shop"
 NAMES = st.sampled_from(["a", "b"])
 PIN = "sha256:" + "a" * 64
@@ -257,12 +256,7 @@ LIFE = st.lists(
 )
 
 
-@settings(
-    max_examples=500 if THOROUGH else 40,
-    deadline=None,
-    derandomize=not THOROUGH,
-    suppress_health_check=list(HealthCheck),
-)
+@generated(500 if THOROUGH else 40)
 @given(life=LIFE)
 def test_what_is_there_is_what_is_asked_for(life: list[tuple[Any, ...]]):
     with pytest.MonkeyPatch.context() as patch:

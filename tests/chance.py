@@ -1,0 +1,34 @@
+"""Where tests leave something to chance: the same in each run, and another with each CHURN_SEED."""
+
+import os
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from hypothesis import HealthCheck, seed, settings
+
+SEED = os.environ.get("CHURN_SEED", "")
+"""Chooses what is drawn; empty for what every run of `make test` draws."""
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough" or "CHURN_ALL_FAULTS" in os.environ
+"""Whether to try many, as `make faults` does, and not only what `make test` has time for."""
+
+
+def dice(name: str) -> Random:
+    """Chance for one purpose."""
+    return Random(f"{SEED}/{name}")  # noqa: S311  # chooses, hides nothing
+
+
+def generated(count: int, **more: Any) -> Callable[[Any], Any]:
+    """Settings of a property that is tried `count` times; a long run draws anew each time but for a seed."""
+
+    def decorate(test: Any) -> Any:
+        chosen = settings(
+            max_examples=count,
+            deadline=None,
+            derandomize=not (SEED or THOROUGH),
+            suppress_health_check=list(HealthCheck),
+            **more,
+        )(test)
+        return seed(SEED)(chosen) if SEED else chosen
+
+    return decorate
