@@ -4,6 +4,7 @@ import io
 import json
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,30 @@ def test_columns_that_do_not_fit_are_named_before_anything_is_answered(server: P
         assert (refused.status_code, refused.json()["error"]["message"]) == (422, told)
 
 
+def cut(stream: bytes) -> list[bytes]:
+    """A stream's messages."""
+    reader = pa.ipc.MessageReader.open_stream(stream)
+    return [message.serialize().to_pybytes() for message in iter(partial(next, reader, None), None)]
+
+
+def added_to(values: Any, times: int) -> bytes:
+    """A stream whose regions are of a dictionary to which its values are added again and again."""
+    out = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+    tables = [
+        TABLE.set_column(
+            TABLE.column_names.index("region"), "region", pa.DictionaryArray.from_arrays([0] * 3, known)
+        )
+        for known in (values, pa.concat_arrays([values, values]))
+    ]
+    with pa.ipc.new_stream(out, tables[0].schema, options=options) as writer:
+        for table in tables:
+            writer.write_table(table)
+    schema, whole, batch, more, *_ = cut(out.getvalue())
+    return b"".join([schema, whole, more * times, batch, END])
+
+
+END = b"\xff\xff\xff\xff\0\0\0\0"
 BROKEN: dict[str, tuple[bytes, int]] = {
     "nothing": (b"", 400),
     "no stream": (b"ARROW1\0\0" * 20, 400),
@@ -120,6 +145,7 @@ BROKEN: dict[str, tuple[bytes, int]] = {
     "two schemas": (written(TABLE)[:-8] + written(TABLE), 400),
     "compressed batches": (written(TABLE, compression="zstd"), 415),
     "a batch of too many rows": (written(pa.concat_tables([MANY] * 2).combine_chunks()), 413),
+    "an id twice": (written(TABLE.append_column("account", pa.array(["1"] * 3))), 422),
     "metadata without end": (b"\xff\xff\xff\xff\xff\xff\xff\x7f", 400),
     "metadata of nothing": (b"\xff\xff\xff\xff\x08\0\0\0" + b"\0" * 8, 400),
 }
@@ -133,6 +159,15 @@ def test_a_broken_stream_is_refused(server: Process, case: str):
         assert answers(told)[-1]["error"]
     else:
         assert (told.status_code, bool(told.json()["error"]["message"])) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("values", "times"), [(pa.array(["north"]), 300), (pa.nulls(1000), 20)], ids=["by one", "without a byte"]
+)
+def test_a_dictionary_that_grows_without_end_is_refused(server: Process, values: Any, times: int):
+    assert send(server, added_to(values, 2)).status_code == 200
+    refused = send(server, added_to(values, times))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "too_many_values")
 
 
 def test_changed_bytes_never_fail_the_server(server: Process):

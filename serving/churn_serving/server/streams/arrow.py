@@ -1,6 +1,7 @@
 """Customers as Arrow's record batches, and answers as such. Imported where a stream is one."""
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ class ArrowSource:
         self._columns: list[Column] | None = None
         self._kinds: dict[int, Column] = {}
         self._dictionaries: dict[int, Sequence[Any]] = {}
-        self._dictionary_bytes = 0
+        self._dictionary_bytes = self._dictionary_values = 0
         self._rows = 0
 
     @property
@@ -154,23 +155,31 @@ class ArrowSource:
         for problem, wrong in (
             ("columns are missing", [name for name in features if name not in names]),
             ("the model has no such columns", [name for name in names if name not in known]),
-            ("columns are given twice", [name for name in features if names.count(name) > 1]),
+            # Any: columns of the same bytes are values without end.
+            ("columns are given twice", [name for name, count in Counter(names).items() if count > 1]),
         ):
             if wrong:
                 told = ", ".join(repr(shown(name)) for name in wrong[:20])
                 raise RequestError(422, "invalid_records", f"{problem}: {told}")
 
     def _keep(self, message: Message) -> None:
-        self._dictionary_bytes += len(message.content)
-        if self._dictionary_bytes > _MAX_DICTIONARIES:
-            text = (
-                f"the stream's dictionaries have more than {_MAX_DICTIONARIES} bytes; send texts as they are"
-            )
-            raise RequestError(413, "too_many_values", text)
-        values = read_dictionary(message.content, self._kinds[message.dictionary])
         before = self._dictionaries.get(message.dictionary, ()) if message.adds else ()
+        self._check_dictionaries(len(message.content), len(before) + message.rows)
+        values = read_dictionary(message.content, self._kinds[message.dictionary])
         # A new one: batches that wait keep what they came with.
         self._dictionaries = self._dictionaries | {message.dictionary: [*before, *values]}
+
+    def _check_dictionaries(self, more_bytes: int, more_values: int) -> None:
+        """What is added to is copied, and counted again: else a few bytes are a million values each time."""
+        self._dictionary_bytes += more_bytes
+        self._dictionary_values += more_values
+        for found, most, unit in (
+            (self._dictionary_bytes, _MAX_DICTIONARIES, "bytes"),
+            (self._dictionary_values, self._settings.max_values, "values"),
+        ):
+            if found > most:
+                text = f"the stream's dictionaries have more than {most} {unit}; send texts as they are"
+                raise RequestError(413, "too_many_values", text)
 
     def _batch(self, message: Message) -> Batch:
         if self._columns is None:
