@@ -1,10 +1,13 @@
 """`churn-dev fuzz-serving`: schemathesis asks the server what its OpenAPI document allows, and what not."""
 
 import json
+import os
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from churn_dev.served import served
 
 # Of 16 operations, those that take a body get every case they are given.
 _OPERATIONS_WITH_BODY = 5
+# Made up by one process, which can use one core.
+_PIECE = 1000
 
 
 @dataclass(frozen=True)
@@ -41,22 +46,32 @@ class Fuzzed:
 def run(bundle: Path, *, cases: int, seed: int, phases: str = "examples,coverage,fuzzing") -> Fuzzed:
     """Serve the bundle and ask at least `cases` times, with every check on.
 
-    Few records are allowed in a request, so that one too many are few as well.
+    Pieces with a seed each are asked of one server, as many at a time as there are cores; the first has all
+    `phases`, the others what depends on the seed. Few records are allowed in a request, so that one too many
+    are few as well.
 
     Raises:
-        RuntimeError: The run did not end by itself, so there is nothing to say.
+        RuntimeError: A piece did not end by itself, so there is nothing to say.
     """
     program = environment("schemathesis") / "st"
+    count = -(-cases // _PIECE)
     with (
-        tempfile.TemporaryDirectory() as work,
         served(bundle, max_records=2) as server,
         step(f"{cases} made-up requests and more"),
+        ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
+        ask = partial(_ask, program, server.url, -(-cases // count))
+        fuzzed = list(threads.map(ask, range(seed, seed + count), [phases, *["fuzzing"] * (count - 1)]))
+    return _add_up(fuzzed)
+
+
+def _ask(program: Path, url: str, cases: int, seed: int, phases: str) -> Fuzzed:
+    with tempfile.TemporaryDirectory() as work:
         report = Path(work) / "report.json"
         done = subprocess.run(
             [
                 program, "--config-file", REQUIREMENTS / "schemathesis.toml", "--no-color",
-                "run", f"{server.url}/openapi.json", "--phases", phases,
+                "run", f"{url}/openapi.json", "--phases", phases,
                 "--continue-on-failure", "--request-timeout", "60", "--wait-for-schema", "60",
                 "--max-examples", str(-(-cases // _OPERATIONS_WITH_BODY)), "--seed", str(seed),
                 "--suppress-health-check", "all", "--report", "json", "--report-json-path", report,
@@ -66,6 +81,12 @@ def run(bundle: Path, *, cases: int, seed: int, phases: str = "examples,coverage
         if not report.exists():
             raise RuntimeError(f"schemathesis gave no report:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         return _read(json.loads(report.read_text()), done.stdout)
+
+
+def _add_up(pieces: Sequence[Fuzzed]) -> Fuzzed:
+    failures = dict.fromkeys(failure for piece in pieces for failure in piece.failures)
+    logs = [piece.log for piece in pieces if piece.failures]
+    return Fuzzed(sum(piece.cases for piece in pieces), list(failures), "\n".join(logs))
 
 
 def _read(report: dict[str, Any], log: str) -> Fuzzed:
