@@ -23,6 +23,9 @@ CONFIG_DIGEST_ANNOTATION = f"{GROUP}/config-digest"
 """On pods: digest of their entry in serving.json. Touching it makes the kubelet refresh the file now."""
 IN_PLACE_OF_ANNOTATION = f"{GROUP}/in-place-of"
 """On the newest ControllerRevision, after a rollback: the revision that failed, and why (JSON)."""
+ENTRIES_ANNOTATION = f"{GROUP}/entries"
+"""On a ControllerRevision: what other revisions with pods went by when it became the newest, where their own
+records say something else (JSON). A ConfigMap that is lost in a rollout is made again from it."""
 DESIRED_ANNOTATION = f"{GROUP}/desired"
 """On children: digest of what was applied. Tells a removed field from one that somebody else added."""
 

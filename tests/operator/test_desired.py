@@ -35,6 +35,11 @@ def entries(world: Any):
     return json.loads(world.desired.children[CONFIG_MAP]["data"]["serving.json"])["revisions"]
 
 
+def without_settings(world: Any):
+    """Somebody deleted the ConfigMap."""
+    return replace(world, children={k: child for k, child in world.children.items() if k is not CONFIG_MAP})
+
+
 def test_the_same_input_gives_the_same_objects(world: Any):
     assert world.desired == world.desired
     assert world.applied().desired.children == world.applied().desired.children
@@ -303,11 +308,28 @@ class TestServingJson:
         old = world.plan.revision.hash
         rolled = world.serving().asking(serving={"image": "new"}, decision={"threshold": 0.9})
         broken = rolled.children[CONFIG_MAP] | {"data": {"serving.json": "[not json"}}
-        for children in (
-            {kind: child for kind, child in rolled.children.items() if kind is not CONFIG_MAP},
-            rolled.children | {CONFIG_MAP: broken},
+        for lost in (
+            without_settings(rolled),
+            replace(rolled, children=rolled.children | {CONFIG_MAP: broken}),
         ):
-            assert entries(replace(rolled, children=children))[old]["decision"] == {"threshold": 0.4}
+            assert entries(lost)[old]["decision"] == {"threshold": 0.4}
+
+    def test_lost_in_a_rollout_keeps_what_the_old_pods_last_went_by(self, world: Any):
+        """Not what they were born with: a record's data never changes, a threshold does."""
+        old = world.plan.revision.hash
+        changed = world.serving().asking(decision={"threshold": 0.6}).applied()
+        rolled = changed.asking(serving={"image": "new"}, decision={"threshold": 0.9}).applied()
+        assert entries(without_settings(rolled))[old]["decision"] == {"threshold": 0.6}
+
+    def test_lost_in_a_rollout_of_a_rollout_keeps_them_all(self, world: Any):
+        first = world.plan.revision.hash
+        second = world.serving().asking(decision={"threshold": 0.6}).applied()
+        second = second.asking(serving={"image": "b"}).applied().with_pod()
+        third = second.asking(decision={"threshold": 0.7}).applied()
+        third = third.asking(serving={"image": "c"}, decision={"threshold": 0.8}).applied()
+        kept = entries(without_settings(third))
+        assert kept[first]["decision"] == {"threshold": 0.6}
+        assert kept[second.plan.revision.hash]["decision"] == {"threshold": 0.7}
 
     def test_change_alone_leaves_the_template_as_it_is(self, world: Any):
         changed = world.serving().asking(decision={"threshold": 0.9})
@@ -333,6 +355,16 @@ class TestRevisions:
         assert world.desired.kept_revisions == {newest[2]}
         using = world.with_pod(revision=oldest)
         assert using.desired.kept_revisions == {newest[2], newest[0]}
+
+    def test_say_nothing_of_decisions_that_never_changed(self, world: Any):
+        rolled = world.serving().asking(serving={"image": "b"}, decision={"threshold": 0.9})
+        assert "annotations" not in rolled.desired.children[CONTROLLER_REVISION]["metadata"]
+
+    def test_stay_as_they_are_once_the_old_pods_are_gone(self, world: Any):
+        changed = world.serving().asking(decision={"threshold": 0.6}).applied()
+        rolled = changed.asking(serving={"image": "b"}).applied()
+        during = rolled.desired.children[CONTROLLER_REVISION]
+        assert replace(rolled, pods=()).applied().desired.children[CONTROLLER_REVISION] == during
 
 
 class TestHandOver:

@@ -73,6 +73,15 @@ class TestGivingUp:
         entries = json.loads(back.desired.children[CONFIG_MAP]["data"]["serving.json"])["revisions"]
         assert entries[good.plan.revision.hash]["decision"] == {"threshold": 0.4}
 
+    def test_leaves_it_its_last_decision_even_if_the_settings_are_lost(self, good: Any):
+        changed = good.asking(decision={"threshold": 0.6})
+        changed = replace(changed.applied(), pods=good.pods)
+        back = rolled_back(failing(changed, serving=BAD, decision={"threshold": 0.9}))
+        children = {kind: child for kind, child in back.children.items() if kind is not CONFIG_MAP}
+        lost = replace(back, children=children)
+        entries = json.loads(lost.desired.children[CONFIG_MAP]["data"]["serving.json"])["revisions"]
+        assert entries[good.plan.revision.hash]["decision"] == {"threshold": 0.6}
+
     def test_is_told_with_its_cause(self, good: Any):
         told = failing(good, serving=BAD).told()
         assert told.says("Ready") == ("False", "RolledBack")
