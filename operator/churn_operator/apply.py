@@ -13,7 +13,7 @@ from churn_operator.compare import covers, foreign_paths, stamped, was_asked_for
 from churn_operator.decide import Plan, name_taken
 from churn_operator.desired import Desired
 from churn_operator.desired.config_map import entry_digests
-from churn_operator.desired.deployment import handed_over_replicas, with_replicas
+from churn_operator.desired.deployment import kept_replicas, with_replicas
 from churn_operator.digests import digest_of
 from churn_operator.errors import (
     ConflictError,
@@ -41,7 +41,6 @@ from churn_operator.names import (
     CONFIG_DIGEST_ANNOTATION,
     DESIRED_ANNOTATION,
     FIELD_MANAGER,
-    REPLICAS_MANAGER,
     controller_uid,
 )
 from churn_operator.observe import Observed, Pod, is_going
@@ -129,12 +128,10 @@ class Writer:
             await self._evict(kind, seen, foreign)
             return True
         due = not (asked and covers(seen, wanted))
-        if kind is DEPLOYMENT:
-            replicas = handed_over_replicas(plan, observed, wanted, due=due)
-            if replicas is not None:
-                await self._hand_over_replicas(seen, replicas)
-                if not due:
-                    return True
+        if kind is DEPLOYMENT and (replicas := kept_replicas(plan, seen)) is not None:
+            # Of the version that was seen: the autoscaler may have moved on since.
+            wanted = _at_version(with_replicas(wanted, replicas), seen["metadata"]["resourceVersion"])
+            due = due or seen["spec"].get("replicas") == 0
         if due and self._altered.get((kind, observed.namespace, name)) == _alteration(wanted, seen):
             return False  # an admission webhook makes of our object what it is: asking again changes nothing
         if due:
@@ -147,8 +144,7 @@ class Writer:
         place = (kind, wanted["metadata"]["namespace"], name)
         try:
             if place not in self._taken:
-                absent = wanted | {"metadata": wanted["metadata"] | {"resourceVersion": ABSENT}}
-                await self._apply(kind, absent)
+                await self._apply(kind, _at_version(wanted, ABSENT))
                 return
         except ConflictError:
             self._taken.add(place)
@@ -188,15 +184,6 @@ class Writer:
         except UnprocessableError as error:  # an entry is gone already: the object changed since it was seen
             raise ConflictError(409, error.message) from error
         self._caches[kind].absorb(patched)
-
-    async def _hand_over_replicas(self, deployment: dict[str, Any], replicas: int) -> None:
-        """A second manager co-owns the replicas, so that ours may leave them to the autoscaler."""
-        metadata = deployment["metadata"]
-        body = DEPLOYMENT.named(metadata["namespace"], metadata["name"])
-        # Of the version that was seen: the autoscaler may have moved on since.
-        body["metadata"]["resourceVersion"] = metadata["resourceVersion"]
-        body["spec"] = {"replicas": replicas}
-        self._caches[DEPLOYMENT].absorb(await self._client.apply(DEPLOYMENT, body, REPLICAS_MANAGER))
 
     async def _prune(self, desired: Desired, observed: Observed, only: Kind | None = None) -> int:
         """Deletes what is ours and not wanted."""
@@ -262,11 +249,16 @@ def _lost(desired: Desired, observed: Observed) -> bool:
 def _seeded(kind: Kind, wanted: dict[str, Any], plan: Plan) -> dict[str, Any]:
     """A Deployment to be born with the autoscaler's minimum: the autoscaler itself first looks after 15 s.
 
-    One replica is the API server's own default: left to it, there is nothing to hand over later.
+    One replica is the API server's own default, and left to it.
     """
     if kind is DEPLOYMENT and plan.replicas is None and plan.needed != 1:
         return with_replicas(wanted, plan.needed)
     return wanted
+
+
+def _at_version(wanted: dict[str, Any], version: str) -> dict[str, Any]:
+    """`wanted`, to be taken only where the object is of that version."""
+    return wanted | {"metadata": wanted["metadata"] | {"resourceVersion": version}}
 
 
 def _alteration(wanted: dict[str, Any], seen: dict[str, Any]) -> tuple[str, str]:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from churn_dev.fault_proxy import Call
+from churn_operator.apply import ABSENT
 from churn_operator.kinds import CHURN_MODEL, SERVICE
-from churn_operator.names import REPLICAS_MANAGER
 from churn_operator.runtime.client import APPLY, JSON_PATCH, MERGE_PATCH
 
 from ..chance import SEED, dice  # noqa: TID252  # lanes share how they draw
@@ -19,7 +19,6 @@ THIRD = {"uri": "oci://registry.example/telco:3", "digest": "sha256:" + "2" * 64
 SITES = {
     "_apply": {"create", "apply"},
     "_evict": {"evict"},
-    "_hand_over_replicas": {"hand over"},
     "_delete": {"delete"},
     "_stamp_pod": {"stamp"},
     "write_status": {"status"},
@@ -37,9 +36,7 @@ def name_of(call: Call) -> str:
         return f"{ {JSON_PATCH: 'evict', MERGE_PATCH: 'stamp'}[call.content_type] } {resource}"
     if subresource:
         return f"{subresource} {resource}"
-    if call.query["fieldManager"] == REPLICAS_MANAGER:
-        return f"hand over {resource}"
-    return f"{'create' if 'resourceVersion' in call.json()['metadata'] else 'apply'} {resource}"
+    return f"{'create' if call.json()['metadata'].get('resourceVersion') == ABSENT else 'apply'} {resource}"
 
 
 async def create(trial: Trial) -> None:

@@ -23,7 +23,7 @@ from churn_dev.fault_proxy import Call, FaultProxy
 from churn_dev.lives import begin, kill
 from churn_operator.errors import ApiError, NotFoundError
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, POD, Kind
-from churn_operator.names import CONFIG_DIGEST_ANNOTATION, DESIRED_ANNOTATION, FIELD_MANAGER, REPLICAS_MANAGER
+from churn_operator.names import CONFIG_DIGEST_ANNOTATION, DESIRED_ANNOTATION, FIELD_MANAGER
 from churn_operator.reconcile import QUIET_SECONDS
 from churn_operator.runtime.client import MERGE_PATCH, Client
 
@@ -241,7 +241,7 @@ class Trial:
         kept["managers"] = {
             entry["manager"]: entry["fieldsV1"]
             for entry in metadata["managedFields"]
-            if entry["manager"] in {FIELD_MANAGER, REPLICAS_MANAGER}
+            if entry["manager"] == FIELD_MANAGER
         }
         if kind is CHURN_MODEL:
             kept["status"] = _without(obj.get("status"), "lastTransitionTime")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from churn_operator.api.serving import ResourceRequirements
-from churn_operator.desired.deployment import handed_over_replicas
+from churn_operator.desired.deployment import kept_replicas
 from churn_operator.kinds import (
     AUTOSCALER,
     CONFIG_MAP,
@@ -367,33 +367,28 @@ class TestRevisions:
         assert replace(rolled, pods=()).applied().desired.children[CONTROLLER_REVISION] == during
 
 
-class TestHandOver:
-    def test_is_due_when_our_own_field_is_about_to_be_left_out(self, world: Any):
-        scaled = self.autoscaled(world, present=5, ours=True)
-        assert self.seed(scaled, due=True) == 5
-        assert self.seed(scaled, due=False) is None
+class TestKeptReplicas:
+    def test_are_said_again_while_the_field_is_ours(self, world: Any):
+        assert self.kept(world, present=5, ours=True) == 5
 
-    def test_is_not_due_once_somebody_else_owns_it(self, world: Any):
-        assert self.seed(self.autoscaled(world, present=5, ours=False), due=True) is None
+    def test_are_left_out_once_somebody_else_owns_them(self, world: Any):
+        assert self.kept(world, present=5, ours=False) is None
 
-    def test_stays_within_the_autoscalers_bounds(self, world: Any):
-        assert self.seed(self.autoscaled(world, present=1, ours=True), due=True) == 2
-        assert self.seed(self.autoscaled(world, present=99, ours=True), due=True) == 9
+    def test_stay_within_the_autoscalers_bounds(self, world: Any):
+        assert self.kept(world, present=1, ours=True) == 2
+        assert self.kept(world, present=99, ours=True) == 9
 
-    def test_wakes_a_deployment_at_zero(self, world: Any):
-        assert self.seed(self.autoscaled(world, present=0, ours=False), due=False) == 2
+    def test_wake_a_deployment_at_zero(self, world: Any):
+        assert self.kept(world, present=0, ours=False) == 2
 
-    def test_never_happens_without_autoscaler(self, world: Any):
-        assert self.seed(world.applied(), due=True) is None
+    def test_are_none_without_an_autoscaler_or_while_suspended(self, world: Any):
+        assert self.kept(world, present=5, ours=True, autoscaling=None) is None
+        assert self.kept(world, present=5, ours=True, suspend=True) is None
 
     @staticmethod
-    def autoscaled(world: Any, *, present: int, ours: bool) -> Any:
-        world = world.applied().asking(autoscaling=AUTOSCALING)
+    def kept(world: Any, *, present: int, ours: bool, **spec: Any) -> int | None:
+        world = world.applied().asking(**{"autoscaling": AUTOSCALING} | spec)
         deployment = world.children[DEPLOYMENT]
         deployment["spec"]["replicas"] = present
         deployment["managed"] = [{"time": None, "replicas": ours}]
-        return world
-
-    @staticmethod
-    def seed(world: Any, *, due: bool) -> int | None:
-        return handed_over_replicas(world.plan, world.observed, world.desired.children[DEPLOYMENT], due=due)
+        return kept_replicas(world.plan, deployment)

@@ -33,17 +33,17 @@ def with_replicas(deployment: dict[str, Any], replicas: int) -> dict[str, Any]:
     return deployment | {"spec": deployment["spec"] | {"replicas": replicas}}
 
 
-def handed_over_replicas(plan: Plan, observed: Observed, wanted: dict[str, Any], *, due: bool) -> int | None:
-    """Replicas to seed under the second field manager before ours leaves the field out; None for nothing.
+def kept_replicas(plan: Plan, deployment: dict[str, Any]) -> int | None:
+    """Replicas to say once more although an autoscaler owns them; None where they are left out.
 
-    Dropping a field that only we own resets it to 1, so it is handed over with the next write that drops it
-    (`due`). At 0 an autoscaler does nothing at all, so it is woken.
+    A field that we own alone is reset to 1 when we leave it out, and it stays ours until the autoscaler first
+    changes it. At 0 an autoscaler does nothing at all, so it is woken.
     """
-    deployment, autoscaling = observed.deployment, plan.spec.autoscaling
-    if deployment is None or autoscaling is None or "replicas" in wanted["spec"]:
+    autoscaling = plan.spec.autoscaling
+    if not (plan.autoscaled and autoscaling):
         return None
     present = int(deployment["spec"].get("replicas", 1))
     ours = any(entry["replicas"] for entry in deployment.get("managed", ()))
-    if present == 0 or (due and ours):
-        return min(max(present, autoscaling.min_replicas), autoscaling.max_replicas)
-    return None
+    if present and not ours:
+        return None
+    return min(max(present, autoscaling.min_replicas), autoscaling.max_replicas)
