@@ -5,8 +5,6 @@ from typing import Any
 from churn_operator.api.v1alpha1 import GROUP
 
 FIELD_MANAGER = "churn-operator"
-REPLICAS_MANAGER = "churn-operator-replicas"
-"""Co-owns spec.replicas while it passes to an autoscaler: a field that loses its last owner is reset to 1."""
 
 MODEL_LABEL = f"{GROUP}/model"
 """On every child and pod: selectors, caches and NetworkPolicies find them by it."""
@@ -55,6 +53,8 @@ SERVER_DRAIN_SECONDS = 5
 """How long a server that is told to stop goes on by default."""
 SERVER_DEADLINE_SECONDS = 20
 """When it ends at the latest, by default."""
+KILL_MARGIN_SECONDS = 2
+"""Between the server's end and the kill: a machine may be busy."""
 FETCH_TOKEN_ENV = "CHURN_FETCH_TOKEN"  # noqa: S105  # the name of a variable
 FETCH_TOKEN_KEY = "token"  # noqa: S105  # the key inside the Secret
 

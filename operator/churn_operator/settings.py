@@ -2,12 +2,13 @@
 
 import os
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from churn_operator.api.serving import ResourceRequirements
+from churn_operator.names import KILL_MARGIN_SECONDS, SERVER_DRAIN_SECONDS
 
 PREFIX = "CHURN_OPERATOR_"
 _SERVICE_LINK = re.compile(
@@ -41,9 +42,11 @@ class Settings(BaseSettings):
     pre_stop_seconds: Annotated[int, Field(ge=1, le=60)] = 3
     """How long a stopping replica goes on before it is told: longer than endpoints take to spread."""
     grace_period_seconds: Annotated[int, Field(ge=10, le=600)] = 30
-    """Seconds from the start of a stop to the kill; holds pre_stop_seconds and the server's draining."""
+    """Seconds from the start of a stop to the kill: at least 7 more than the preStop sleep, for the server to
+    drain in."""
     min_ready_seconds: Annotated[int, Field(ge=0, le=300)] = 3
-    """How long a new replica has to stay ready before it replaces one that serves."""
+    """How long a new replica has to stay ready before it replaces one that serves; less than the progress
+    deadline."""
     progress_deadline_seconds: Annotated[int, Field(ge=10)] = 600
     """Seconds without progress after which a rollout counts as stalled."""
     revision_history_limit: Annotated[int, Field(ge=1, le=100)] = 10
@@ -62,6 +65,26 @@ class Settings(BaseSettings):
     """Port of /livez and /readyz."""
     metrics_port: Port = 9090
     """Port of /metrics."""
+
+    @model_validator(mode="after")
+    def _a_replica_has_time_to_leave(self) -> Self:
+        """Killed while it drains, it loses requests; and no pod may sleep longer than its grace period."""
+        least = self.pre_stop_seconds + SERVER_DRAIN_SECONDS + KILL_MARGIN_SECONDS
+        if self.grace_period_seconds < least:
+            raise ValueError(
+                f"grace_period_seconds {self.grace_period_seconds} ends before a replica has drained: with "
+                f"pre_stop_seconds {self.pre_stop_seconds} set it to at least {least}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_rollout_can_end_in_time(self) -> Self:
+        if self.min_ready_seconds >= self.progress_deadline_seconds:
+            raise ValueError(
+                f"min_ready_seconds {self.min_ready_seconds} must be below progress_deadline_seconds "
+                f"{self.progress_deadline_seconds}: no rollout would end in time"
+            )
+        return self
 
 
 def read_settings() -> Settings:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from churn_dev.generate import CHART, ROOT, SAMPLES
 from churn_dev.kubectl import Object
@@ -201,6 +202,29 @@ class TestChartAndOperator:
         assert settings.store_ports == (443, 9000)
         assert settings.workers == 4
 
+    @pytest.mark.parametrize(
+        ("accepted", "refused"),
+        [
+            ({"preStopSeconds": 23}, {"preStopSeconds": 24}),
+            ({"minReadySeconds": 300}, {"minReadySeconds": 300, "progressDeadlineSeconds": 300}),
+            (
+                {"gracePeriodSeconds": 10, "minReadySeconds": 9, "progressDeadlineSeconds": 10},
+                {"gracePeriodSeconds": 10, "preStopSeconds": 4},
+            ),
+        ],
+        ids=str,
+    )
+    def test_both_refuse_the_settings_that_contradict_each_other(
+        self, render: Render, accepted: dict[str, int], refused: dict[str, int]
+    ):
+        """The chart first: an operator that refuses to start is found out when it is too late."""
+        render({"settings": accepted})
+        Settings.model_validate(in_snake_case(accepted))
+        with pytest.raises(ValueError, match=r"settings\.[a-zA-Z]+ [0-9]+ (ends|must)"):
+            render({"settings": refused})
+        with pytest.raises(ValidationError, match=r"[a-z_]+ [0-9]+ (ends|must)"):
+            Settings.model_validate(in_snake_case(refused))
+
     def test_ports_and_probes(self, render: Render):
         (container,) = operator_pod(render())["containers"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -214,6 +238,12 @@ class TestChartAndOperator:
     def test_the_serving_image_is_the_operators_default(self, render: Render):
         variables = {each["name"]: each for each in operator_pod(render())["containers"][0]["env"]}
         assert variables[f"{PREFIX}SERVING_IMAGE"]["value"] == OPERATOR.serving_image
+
+
+def in_snake_case(values: dict[str, int]) -> dict[str, int]:
+    return {
+        re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name): value for name, value in values.items()
+    }
 
 
 class TestVersions:

@@ -29,6 +29,22 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"pre_stop_seconds": 24}, "grace_period_seconds 30 .* pre_stop_seconds 24 set it to at least 31"),
+        ({"pre_stop_seconds": 4, "grace_period_seconds": 10}, "at least 11"),
+        (
+            {"min_ready_seconds": 60, "progress_deadline_seconds": 60},
+            "min_ready_seconds 60 must be below progress_deadline_seconds 60",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_by_name(settings: dict[str, int], told: str):
+    with pytest.raises(ValueError, match=told):
+        Settings.model_validate(settings)
+
+
+@pytest.mark.parametrize(
     "variable",
     ["SERVICE_HOST", "PORT", "PORT_8080_TCP_ADDR", "PROBES_SERVICE_PORT_HTTP", "PROBES_PORT_80_TCP"],
 )

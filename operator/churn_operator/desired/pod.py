@@ -20,6 +20,7 @@ from churn_operator.names import (
     GRPC_PORT,
     GRPC_PORT_ENV,
     HTTP_PORT,
+    KILL_MARGIN_SECONDS,
     LIVEZ,
     METRICS_PORT,
     MODELS_DIR,
@@ -104,7 +105,6 @@ def _pod_security() -> dict[str, Any]:
     }
 
 
-_KILL_MARGIN_SECONDS = 2
 _SPREAD_KEYS = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
 
 
@@ -184,10 +184,10 @@ def _grpc(plan: Plan) -> list[dict[str, str]]:
 
 def _hurry(settings: Settings) -> list[dict[str, str]]:
     """Variables for a server that has less time to leave than it reckons with: killed, it loses requests."""
-    left = max(1, settings.grace_period_seconds - settings.pre_stop_seconds - _KILL_MARGIN_SECONDS)
+    left = settings.grace_period_seconds - settings.pre_stop_seconds - KILL_MARGIN_SECONDS
     if left >= SERVER_DEADLINE_SECONDS:
         return []  # nothing in the template: what differs there rolls the pods
-    seconds = {DEADLINE_ENV: left, DRAIN_ENV: min(left, SERVER_DRAIN_SECONDS)}
+    seconds = {DEADLINE_ENV: left, DRAIN_ENV: SERVER_DRAIN_SECONDS}
     return [{"name": name, "value": str(value)} for name, value in seconds.items()]
 
 
