@@ -222,6 +222,29 @@ def test_a_settled_child_with_odd_quantities_is_written_once(
     assert [w.name for w in writes if w.resource == "deployments"] == ["telco"]
 
 
+def test_settings_lost_in_a_rollout_come_back_with_the_decision_that_old_replicas_go_by(
+    namespace: Kubectl, model: Build, kubelet: Any
+) -> None:
+    namespace.apply(model(decision={"threshold": 0.4}))
+    old = kubelet.run_until_ready()["status"]["revision"]
+    namespace.apply(model(decision={"threshold": 0.6}))
+    kubelet.run_until_ready()
+    namespace.apply(model(decision={"threshold": 0.9}, serving={"podLabels": {"team": "a"}}))
+    wait_until(lambda: len(namespace.list("controllerrevision", LABEL)) == 2, "the rollout", seconds=20)
+    wait_until(lambda: len(decisions(namespace)) == 2, "settings of both", seconds=20)
+    during = decisions(namespace)
+    assert during[old] == {"threshold": 0.6}
+    namespace.delete("configmap", "telco")
+    wait_until(lambda: decisions(namespace) == during, "the same settings", seconds=20)
+
+
+def decisions(kubectl: Kubectl) -> Object:
+    """What serving.json says, by revision; nothing where there is none."""
+    found = kubectl.get("configmap", "telco")
+    revisions = json.loads(found["data"]["serving.json"])["revisions"] if found else {}
+    return {revision: entry["decision"] for revision, entry in revisions.items()}
+
+
 def test_deleting_the_churnmodel_leaves_nothing(settled: Kubectl) -> None:
     settled.delete("churnmodel", "telco")
     wait_until(lambda: not children(settled), "no child is left", seconds=30)

@@ -78,6 +78,43 @@ def test_a_rollout_costs_what_changes_and_two_status_writes(
     }
 
 
+def test_the_first_rollout_after_an_autoscaled_creation_costs_no_more(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any
+) -> None:
+    """The replicas that it was created with are still the operator's, who must not reset them."""
+    namespace.apply(model(autoscaling=AUTOSCALING))
+    kubelet.run_until_ready()
+    operator.settle(operator.audit())
+    audit = operator.audit()
+    other = {"uri": "oci://registry.example/telco:2", "digest": "sha256:" + "1" * 64}
+    namespace.apply(model(autoscaling=AUTOSCALING, model=other))
+    kubelet.run_until_ready()
+    writes = of(operator.settle(audit, quiet_seconds=6), namespace)
+    assert writes == {
+        "patch controllerrevisions 201": 1,
+        "patch configmaps 200": 2,
+        "patch deployments 200": 1,
+        "patch churnmodels/status 200": 2,
+    }
+
+
+def test_a_threshold_costs_its_child_a_status_write_and_a_note_on_each_pod(
+    namespace: Kubectl, model: Build, kubelet: Any, operator: Any
+) -> None:
+    namespace.apply(model(decision={"threshold": 0.4}))
+    kubelet.run_until_ready()
+    operator.settle(operator.audit())
+    audit = operator.audit()
+    namespace.apply(model(decision={"threshold": 0.6}))
+    kubelet.run_until_ready()
+    writes = of(operator.settle(audit, quiet_seconds=6), namespace)
+    assert writes == {
+        "patch configmaps 200": 1,
+        "patch pods 200": 2,
+        "patch churnmodels/status 200": 1,
+    }
+
+
 def test_fifty_changes_in_a_row_roll_out_few_times_and_end_at_the_last(
     namespace: Kubectl, model: Build, kubelet: Any, operator: Any
 ) -> None:
@@ -229,6 +266,30 @@ def test_one_namespace_with_a_role_is_enough(
     assert {request.namespace for request in audit.writes() if request.name == "telco"} == {
         namespace.namespace
     }
+
+
+def test_the_tightest_settings_that_it_takes_the_api_server_takes_too(
+    namespace: Kubectl, model: Build, operator: Any
+) -> None:
+    """A pod may not sleep for longer than its grace period, nor a rollout wait as long as its deadline."""
+    tight = {
+        "GRACE_PERIOD_SECONDS": "67", "PRE_STOP_SECONDS": "60",
+        "PROGRESS_DEADLINE_SECONDS": "10", "MIN_READY_SECONDS": "9",
+    }  # fmt: skip
+    operator.stop()
+    alone = dataclasses.replace(operator, namespace=namespace.namespace, settings=tight)
+    alone.start()
+    try:
+        namespace.apply(model())
+        made = wait_until(lambda: namespace.get("deployment", "telco"), "the Deployment", seconds=20)
+    finally:
+        assert alone.stop() == 0
+        operator.start()
+    spec = made["spec"]
+    assert (spec["minReadySeconds"], spec["progressDeadlineSeconds"]) == (9, 10)
+    pod = spec["template"]["spec"]
+    sleep = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert (sleep, pod["terminationGracePeriodSeconds"]) == (60, 67)
 
 
 def test_kopf_is_started_again_when_it_ends(
