@@ -71,7 +71,7 @@ class Operator:
     def start(self) -> None:
         """Starts it and waits until it is ready."""
         self.launch()
-        wait_until(lambda: self.get("/readyz") == 200, "the operator is ready", seconds=30)
+        wait_until(lambda: self.get("/readyz") == 200, "the operator is ready", seconds=120)
 
     def launch(self) -> None:
         """Starts it."""
