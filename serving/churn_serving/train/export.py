@@ -6,7 +6,6 @@ the columns hold, and every row of it must come out of the graph as it comes out
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from churn_serving.train.calibration import Floats
 from churn_serving.train.columns import Columns, Ignored, decide_columns
 from churn_serving.train.evaluate import measure
 from churn_serving.train.onnx_terms import build_traced, set_scales, used_features
+from churn_serving.train.plan import Plan
 from churn_serving.train.table import Table, drop_unlabelled, read_labels, read_table, require_column
 from churn_serving.train.terms import Number, Term, Text
 from churn_serving.train.trace import Source, trace
@@ -49,26 +49,12 @@ MAX_TEXTS = 1000
 """Different texts in a column at most: each becomes a row of a table."""
 
 
-@dataclass(frozen=True)
-class ExportPlan:
+class ExportPlan(Plan):
     """What the user asked for.
 
-    Attributes:
-        data: Labelled customers that the pipeline was not fitted on: the metrics and the bundle's reference
-            come from them.
-        positive: The target's value that means churn.
-        categorical: Columns of numbers that the pipeline was given as text.
-        threshold: Probability from which a customer counts as churning.
+    `data` are customers that the pipeline was not fitted on: the metrics and the bundle's reference come from
+    them. `categorical` are the columns of numbers that it was given as text.
     """
-
-    data: Path
-    target: str
-    positive: str
-    name: str
-    version: str
-    id_column: str | None = None
-    categorical: Sequence[str] = ()
-    threshold: float = 0.5
 
 
 def export_pipeline(pipeline: Any, out: Path, plan: ExportPlan) -> Trained:

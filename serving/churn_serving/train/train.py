@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 
@@ -16,6 +15,7 @@ from churn_serving.train.columns import Columns, decide_columns
 from churn_serving.train.evaluate import measure, spread
 from churn_serving.train.onnx_graph import build_graph
 from churn_serving.train.pipeline import Fitted, Recipe, fit, predict
+from churn_serving.train.plan import Plan
 from churn_serving.train.search import Found, Report, search
 from churn_serving.train.split import Churned, Indices, Split, folds, split_at_random, split_by_time
 from churn_serving.train.table import Labels, Table, drop_unlabelled, read_labels, read_table, require_column
@@ -24,34 +24,24 @@ _SEARCH_FOLDS = 5
 _TIME_OPTION = "--time-col"
 
 
-@dataclass(frozen=True)
-class TrainingPlan:
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan(Plan):
     """What the user asked for.
 
     Attributes:
-        positive: The target's value that means churn.
-        categorical: Columns of numbers that are codes.
+        drop: Columns not to learn from.
         calibration: None takes the classifier's own probabilities.
         time_column: Its latest rows are the holdout and it is not learnt from; None holds back at random.
         cross_validate: Number of folds; None does without.
         search: Number of settings of the algorithm to try; None takes ours.
-        threshold: Probability from which a customer counts as churning, unless whoever serves says otherwise.
     """
 
-    data: Path
-    target: str
-    positive: str
-    name: str
-    version: str
-    id_column: str | None = None
     drop: Sequence[str] = ()
-    categorical: Sequence[str] = ()
     algorithm: Algorithm = Algorithm.LOGISTIC
     calibration: Calibration | None = None
     time_column: str | None = None
     cross_validate: int | None = None
     search: int | None = None
-    threshold: float = 0.5
     seed: int = 0
 
 
