@@ -375,8 +375,8 @@ def test_a_data_file_that_does_not_suit_the_pipeline_says_why(
 @pytest.mark.parametrize(
     ("pipeline", "told"),
     [
-        (LogisticRegression(), "not a scikit-learn Pipeline"),
-        ({"model": 1}, "this is a dict"),
+        (LogisticRegression(), "is not fitted"),
+        ({"model": 1}, "this is a dict, not a scikit-learn Pipeline"),
         (make_pipeline(StandardScaler()), "gives no probabilities"),
         (make_pipeline(StandardScaler(), LogisticRegression()), "is not fitted"),
     ],

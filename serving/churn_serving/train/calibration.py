@@ -40,8 +40,8 @@ class Sigmoid:
 class Isotonic:
     """Straight lines between knots of (log odds, probability), level outside of them.
 
-    Knots are at least 0.1 of log odds apart. Nearer ones make steps so steep that float32 falls on either
-    side.
+    Fitted here, knots are at least 0.1 of log odds apart. Nearer ones make steps so steep that float32 falls
+    on either side.
     """
 
     knots: list[float]
@@ -66,7 +66,13 @@ def _sigmoid(log_odds: Floats, churned: npt.NDArray[np.bool_]) -> Sigmoid:
 
 
 def _isotonic(log_odds: Floats, churned: npt.NDArray[np.bool_]) -> Isotonic:
-    fitted = IsotonicRegression(out_of_bounds="clip").fit(np.round(log_odds, _DECIMALS), churned)
+    return isotonic_through(
+        IsotonicRegression(out_of_bounds="clip").fit(np.round(log_odds, _DECIMALS), churned)
+    )
+
+
+def isotonic_through(fitted: IsotonicRegression) -> Isotonic:
+    """The line that a fitted regression follows."""
     knots, probabilities = fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()
     if len(knots) == 1:  # the classifier cannot tell anybody apart
         knots, probabilities = [knots[0], knots[0] + 1], probabilities * 2

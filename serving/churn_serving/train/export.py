@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from churn_serving.bundle.schema import (
     GOLDEN_TOLERANCE,
@@ -29,13 +28,17 @@ from churn_serving.scorer import Scorer
 from churn_serving.train.assemble import Trained, assemble, created, encode_table, libraries
 from churn_serving.train.calibration import Floats
 from churn_serving.train.columns import Columns, Ignored, decide_columns
+from churn_serving.train.estimates import singles_of, trace_classifier
 from churn_serving.train.evaluate import measure
-from churn_serving.train.onnx_terms import build_traced, set_scales, used_features
+from churn_serving.train.onnx_estimates import build_traced
+from churn_serving.train.onnx_graph import is_exact
+from churn_serving.train.onnx_terms import set_scales, used_features
 from churn_serving.train.plan import Plan
 from churn_serving.train.table import Table, drop_unlabelled, read_labels, read_table, require_column
 from churn_serving.train.terms import Number, Term, Text
-from churn_serving.train.trace import Source, trace
+from churn_serving.train.trace import Source
 from churn_serving.train.user_pipeline import (
+    algorithm_of,
     classes_of,
     input_names,
     learnt_values,
@@ -73,7 +76,7 @@ def export(pipeline: Any, plan: ExportPlan) -> Trained:
 
     Args:
         pipeline: A scikit-learn Pipeline whose last step is a classifier of two classes, fitted on a
-            DataFrame; or a search over such pipelines.
+            DataFrame; or a search over such pipelines, or a calibration or soft vote of them.
         plan: The data and what it means.
 
     Raises:
@@ -104,7 +107,7 @@ def export(pipeline: Any, plan: ExportPlan) -> Trained:
 
 
 def _describe(
-    pipeline: Pipeline,
+    pipeline: Any,
     plan: ExportPlan,
     columns: Columns,
     features: list[Feature],
@@ -118,7 +121,7 @@ def _describe(
         name=plan.name,
         version=plan.version,
         created=created(),
-        algorithm=f"{type(pipeline.steps[-1][1]).__name__} (exported)",
+        algorithm=f"{algorithm_of(pipeline)} (exported)",
         id=plan.id_column,
         target=plan.target,
         ignored=[column.name for column in columns.ignored],
@@ -168,25 +171,22 @@ def _with_learnt(feature: Feature, values: Collection[Any]) -> Feature:
 
 
 def _build(
-    pipeline: Pipeline, columns: Columns, frame: pd.DataFrame, learnt: Mapping[str, Collection[Any]]
+    pipeline: Any, columns: Columns, frame: pd.DataFrame, learnt: Mapping[str, Collection[Any]]
 ) -> tuple[list[Feature], bytes]:
     """The features that the pipeline looks at, and the graph; the others become ignored."""
     features = {feature.name: feature for feature in columns.features}
     source = Source(features, frame, learnt)
     terms: list[Term] = [_as_it_comes(name, features.get(name)) for name in frame.columns]
-    for name, step in pipeline.steps[:-1]:
-        terms = trace(step, terms, source, name)
-    name, classifier = pipeline.steps[-1]
-    told = f"step {name!r} ({type(classifier).__name__})"
-    for term in terms:
-        if isinstance(term, Text):
-            raise DataError(f"{told} is given {term.feature!r} as text; encode it in a step before")
+    estimate = trace_classifier(pipeline, terms, source, "")
+    singles = list(singles_of(estimate))
+    terms = [term for single in singles for term in single.terms]
+    exact = [term for single in singles if is_exact(single.classifier) for term in single.terms]
     used = used_features(terms)
     columns.ignored += [
         Ignored(name, "the pipeline does not use it") for name in features if name not in used
     ]
-    kept = set_scales([feature for name, feature in features.items() if name in used], terms)
-    return kept, build_traced(kept, terms, classifier, told)
+    kept = set_scales([feature for name, feature in features.items() if name in used], terms, exact)
+    return kept, build_traced(kept, estimate)
 
 
 def _as_it_comes(name: str, feature: Feature | None) -> Term:

@@ -33,6 +33,8 @@ _BOOSTED_IN_FLOAT64: Mapping[str, Callable[[Classifier, Narrow], TreeTable]] = {
     "LGBMClassifier": lightgbm_table,
 }
 _FORESTS = {"RandomForestClassifier", "ExtraTreesClassifier"}
+# Of two classes, all of these give the logistic function of a weighted sum.
+_LINEAR = {"LogisticRegression", "LogisticRegressionCV", "LinearDiscriminantAnalysis"}
 
 
 def build_graph(fitted: Fitted) -> bytes:
@@ -48,7 +50,17 @@ def has_table(classifier: Classifier) -> bool:
     kind = type(classifier).__name__
     if kind == "GradientBoostingClassifier":
         return classifier.loss == "log_loss" and classifier.init is None
-    return kind == "LogisticRegression" or kind in {*_FORESTS, *_BOOSTED, *_BOOSTED_IN_FLOAT64}
+    return kind in {*_LINEAR, *_FORESTS, *_BOOSTED, *_BOOSTED_IN_FLOAT64}
+
+
+def is_exact(classifier: Classifier) -> bool:
+    """Whether it is made of trees: a value that is an ulp off may fall on the other side of a threshold."""
+    return has_table(classifier) and type(classifier).__name__ not in _LINEAR
+
+
+def has_log_odds(classifier: Classifier) -> bool:
+    """Whether `add_log_odds` knows it: they are its decision function, where it has one."""
+    return has_table(classifier) and type(classifier).__name__ not in _FORESTS
 
 
 def add_classifier(
@@ -56,9 +68,11 @@ def add_classifier(
     inputs: str,
     classifier: Classifier,
     calibrator: Calibrator | None = None,
+    *,
     narrow: Narrow = floor32,
-) -> None:
-    """From the classifier's inputs to the graph's output.
+    output: str = OUTPUT,
+) -> str:
+    """From the classifier's inputs to the probabilities of both classes.
 
     Args:
         graph: Gets the nodes.
@@ -66,33 +80,55 @@ def add_classifier(
         classifier: One that has a table.
         calibrator: What makes probabilities of its log odds, if it does not itself.
         narrow: What becomes of thresholds for float64: by default right for who was fitted on float32.
+        output: What the tensor is called; empty gives it a name of its own.
     """
+    if type(classifier).__name__ in _FORESTS:
+        return _finish_forest(graph, _trees(graph, inputs, forest_table(classifier)), calibrator, output)
+    raw = _raw(graph, inputs, classifier, narrow)
+    if calibrator is None:
+        return graph.add("Softmax", raw, output=output, axis=1)  # over (0, z) the logistic function of z
+    return add_calibrator(graph, column(graph, raw, 1), calibrator, output)
+
+
+def add_log_odds(graph: Graph, inputs: str, classifier: Classifier, narrow: Narrow) -> str:
+    """From the classifier's inputs to its log odds (rows, 1), if `has_log_odds`."""
+    return column(graph, _raw(graph, inputs, classifier, narrow), 1)
+
+
+def add_calibrator(graph: Graph, log_odds: str, calibrator: Calibrator, output: str) -> str:
+    """From log odds (rows, 1), or what else it was fitted on, to the probabilities of both classes."""
+    if isinstance(calibrator, Sigmoid):
+        slopes, offsets = ([[0.0, calibrator.slope]], [0.0, calibrator.offset])
+        raw = graph.add(
+            "Gemm", log_odds, graph.constant(slopes, np.float32), graph.constant(offsets, np.float32)
+        )
+        return graph.add("Softmax", raw, output=output, axis=1)
+    churn = _interpolate(graph, log_odds, calibrator)
+    stay = graph.add("Sub", graph.constant(1.0, np.float32), churn)
+    return graph.add("Concat", stay, churn, output=output, axis=1)
+
+
+def _raw(graph: Graph, inputs: str, classifier: Classifier, narrow: Narrow) -> str:
+    """Nought and the log odds."""
     kind = type(classifier).__name__
-    if kind in _FORESTS:
-        _finish_forest(graph, _trees(graph, inputs, forest_table(classifier)), calibrator)
-        return
-    if kind == "LogisticRegression":
-        raw = _logistic(graph, inputs, classifier)
-    elif kind in _BOOSTED:
-        raw = _trees(graph, inputs, _BOOSTED[kind](classifier))
-    else:
-        raw = _trees(graph, inputs, _BOOSTED_IN_FLOAT64[kind](classifier, narrow))
-    if calibrator is None:
-        graph.add("Softmax", raw, output=OUTPUT, axis=1)  # over (0, z) it is the logistic function of z
-    else:
-        _calibrate(graph, _column(graph, raw, 1), calibrator)
+    if kind in _LINEAR:
+        return _logistic(graph, inputs, classifier)
+    if kind in _BOOSTED:
+        return _trees(graph, inputs, _BOOSTED[kind](classifier))
+    return _trees(graph, inputs, _BOOSTED_IN_FLOAT64[kind](classifier, narrow))
 
 
-def _finish_forest(graph: Graph, shares: str, calibrator: Calibrator | None) -> None:
+def _finish_forest(graph: Graph, shares: str, calibrator: Calibrator | None, output: str) -> str:
     if calibrator is None:
-        graph.add("Identity", shares, output=OUTPUT)
-        return
+        return graph.add("Identity", shares, output=output)
     logs = graph.add("Log", graph.add("Max", shares, graph.constant(LEAST_SHARE, np.float32)))
-    _calibrate(graph, graph.add("Sub", _column(graph, logs, 1), _column(graph, logs, 0)), calibrator)
+    log_odds = graph.add("Sub", column(graph, logs, 1), column(graph, logs, 0))
+    return add_calibrator(graph, log_odds, calibrator, output)
 
 
-def _column(graph: Graph, matrix: str, column: int) -> str:
-    return graph.add("Gather", matrix, graph.constant([column], np.int64), axis=1)
+def column(graph: Graph, matrix: str, at: int) -> str:
+    """One column of a tensor, (rows, 1)."""
+    return graph.add("Gather", matrix, graph.constant([at], np.int64), axis=1)
 
 
 def _expand(graph: Graph, layout: Layout) -> str:
@@ -118,20 +154,6 @@ def _logistic(graph: Graph, inputs: str, classifier: Classifier) -> str:
 
 def _trees(graph: Graph, inputs: str, table: TreeTable) -> str:
     return graph.add("TreeEnsembleRegressor", inputs, domain="ai.onnx.ml", n_targets=2, **table.attributes())
-
-
-def _calibrate(graph: Graph, log_odds: str, calibrator: Calibrator) -> None:
-    """From log odds (rows, 1) to the output."""
-    if isinstance(calibrator, Sigmoid):
-        slopes, offsets = ([[0.0, calibrator.slope]], [0.0, calibrator.offset])
-        raw = graph.add(
-            "Gemm", log_odds, graph.constant(slopes, np.float32), graph.constant(offsets, np.float32)
-        )
-        graph.add("Softmax", raw, output=OUTPUT, axis=1)
-        return
-    churn = _interpolate(graph, log_odds, calibrator)
-    stay = graph.add("Sub", graph.constant(1.0, np.float32), churn)
-    graph.add("Concat", stay, churn, output=OUTPUT, axis=1)
 
 
 def _interpolate(graph: Graph, log_odds: str, line: Isotonic) -> str:

@@ -9,24 +9,25 @@ import numpy as np
 from onnx import TensorProto
 
 from churn_serving.bundle.schema import Categorical, Feature, Numeric
-from churn_serving.scorer import OUTPUT
-from churn_serving.train.classifiers import Classifier
-from churn_serving.train.foreign import add_step
 from churn_serving.train.graph import Graph
-from churn_serving.train.onnx_graph import add_classifier, has_table
-from churn_serving.train.onnx_trees import nearest32
 from churn_serving.train.terms import Computed, Lookup, Number, Term
 
 _AS_IT_COMES = (0.0, 1.0)
 
 
-def set_scales(features: Sequence[Feature], terms: Sequence[Term]) -> list[Feature]:
+def set_scales(
+    features: Sequence[Feature], terms: Sequence[Term], exact: Sequence[Term] = ()
+) -> list[Feature]:
     """The features, centred and scaled as the pipeline does it: in float64, so that float32 loses nothing.
 
-    A column that is looked up stays as it comes; one that is scaled in several ways is scaled in the first.
+    A column that is looked up stays as it comes; one that is scaled in several ways is scaled in the first,
+    but where one of the `exact` terms is among them, as that one has it.
     """
     looked_up = {term.feature for term in _leaves(terms) if isinstance(term, Lookup) and term.keys}
     ways: dict[str, tuple[float, float]] = {}
+    for term in _leaves(exact):
+        if isinstance(term, Number):
+            ways.setdefault(term.feature, (term.centre, term.scale))
     for term in _leaves(terms):
         if isinstance(term, Number) and (term.centre, term.scale) != _AS_IT_COMES:
             ways.setdefault(term.feature, (term.centre, term.scale))
@@ -46,29 +47,11 @@ def used_features(terms: Sequence[Term]) -> set[str]:
     return {term.feature for term in _leaves(terms)}
 
 
-def build_traced(
-    features: Sequence[Feature], terms: Sequence[Term], classifier: Classifier, told: str
-) -> bytes:
-    """Serialise the graph of a pipeline.
-
-    Raises:
-        DataError: The classifier cannot be converted; `told` names it.
-    """
-    graph = Graph()
-    inputs = _Emitter(graph, features).matrix(terms)
-    if has_table(classifier):
-        add_classifier(graph, inputs, classifier, narrow=nearest32)
-    else:
-        probabilities = add_step(classifier, len(terms), told)(graph, inputs)
-        graph.add("Identity", probabilities, output=OUTPUT)
-    return graph.serialise(len(features))
-
-
-class _Emitter:
+class Emitter:
     """Adds terms to one graph; what several share is added once."""
 
     def __init__(self, graph: Graph, features: Sequence[Feature]) -> None:
-        self._graph = graph
+        self.graph = graph
         self._features = {feature.name: feature for feature in features}
         self._columns = {feature.name: at for at, feature in enumerate(features)}
         self._steps: dict[int, str] = {}
@@ -79,13 +62,18 @@ class _Emitter:
         parts = []
         for (kind, _, _), places in groupby(order, key=lambda at: self._group(terms[at])):
             parts.append(self._emit[kind](self, [terms[at] for at in places]))
-        joined = parts[0] if len(parts) == 1 else self._graph.add("Concat", *parts, axis=1)
+        joined = parts[0] if len(parts) == 1 else self.graph.add("Concat", *parts, axis=1)
         if order == list(range(len(terms))):
             return joined
         return self._pick(joined, np.argsort(order).tolist())
 
+    def is_scaled_otherwise(self, term: Number) -> bool:
+        """Whether the bundle's matrix holds the column centred and scaled in another way."""
+        feature = self._features[term.feature]
+        return isinstance(feature, Numeric) and self._conversion(term) != (1.0, 0.0)
+
     def _gather(self, names: Sequence[str]) -> str:
-        return self._graph.gather([self._columns[name] for name in names])
+        return self.graph.gather([self._columns[name] for name in names])
 
     def _group(self, term: Term) -> tuple[int, str, int]:
         """Terms of one group are added together: the kind, then what they have in common."""
@@ -101,7 +89,7 @@ class _Emitter:
         raise AssertionError(term)  # no text: trace refuses it
 
     def _numbers(self, terms: Sequence[Any]) -> str:
-        graph = self._graph
+        graph = self.graph
         values = self._gather([term.feature for term in terms])
         ratios, shifts = zip(*[self._conversion(term) for term in terms], strict=True)
         if {*ratios} != {1.0} or {*shifts} != {0.0}:
@@ -121,12 +109,12 @@ class _Emitter:
 
     def _hots(self, terms: Sequence[Any]) -> str:
         values = self._gather([term.feature for term in terms])
-        keys = self._graph.constant([term.hot for term in terms], np.float32)
-        return self._cast(self._graph.add("Equal", values, keys))
+        keys = self.graph.constant([term.hot for term in terms], np.float32)
+        return self._cast(self.graph.add("Equal", values, keys))
 
     def _lookups(self, terms: Sequence[Any]) -> str:
         """Rows of a table: 0 for what was never seen, then the keys, the last for what is missing."""
-        graph, first = self._graph, terms[0]
+        graph, first = self.graph, terms[0]
         table = [[term.unseen, *term.values, term.missing] for term in terms]
         column = self._gather([first.feature])
         if isinstance(self._features[first.feature], Categorical):
@@ -144,19 +132,19 @@ class _Emitter:
     def _computed(self, terms: Sequence[Any]) -> str:
         step = terms[0].step
         if id(step) not in self._steps:
-            self._steps[id(step)] = step.add(self._graph, self.matrix(step.inputs))
+            self._steps[id(step)] = step.add(self.graph, self.matrix(step.inputs))
         return self._pick(self._steps[id(step)], [term.column for term in terms])
 
     def _pick(self, matrix: str, columns: Sequence[int]) -> str:
-        return self._graph.add("Gather", matrix, self._graph.constant(columns, np.int64), axis=1)
+        return self.graph.add("Gather", matrix, self.graph.constant(columns, np.int64), axis=1)
 
     def _pick_axis(self, column: str) -> str:
-        return self._graph.add("Squeeze", column, self._graph.constant([1], np.int64))
+        return self.graph.add("Squeeze", column, self.graph.constant([1], np.int64))
 
     def _cast(self, flags: str) -> str:
-        return self._graph.add("Cast", flags, to=TensorProto.FLOAT)
+        return self.graph.add("Cast", flags, to=TensorProto.FLOAT)
 
-    _emit: Mapping[int, Callable[["_Emitter", Sequence[Any]], str]] = {
+    _emit: Mapping[int, Callable[["Emitter", Sequence[Any]], str]] = {
         0: _numbers, 1: _hots, 2: _lookups, 3: _computed
     }  # fmt: skip
 

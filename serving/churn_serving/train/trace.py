@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import SelectorMixin
-from sklearn.impute import SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -84,7 +84,7 @@ def trace(transformer: Any, terms: Sequence[Term], source: Source, path: str) ->
     Raises:
         DataError: It cannot be converted; says which step and why.
     """
-    if transformer is None or isinstance(transformer, str):
+    if _leaves_alone(transformer):
         return [] if transformer == "drop" else list(terms)
     told = f"step {path!r} ({type(transformer).__name__})"
     match transformer:
@@ -116,6 +116,13 @@ def positions(columns: Any, names: Sequence[str]) -> list[int]:
     return [place[column] if isinstance(column, str) else int(column) for column in listed]
 
 
+def _leaves_alone(transformer: Any) -> bool:
+    """Also where a ColumnTransformer has made a function of "passthrough"."""
+    if isinstance(transformer, FunctionTransformer):
+        return transformer.func is None
+    return transformer is None or isinstance(transformer, str)
+
+
 def _trace_columns(
     transformer: ColumnTransformer, terms: Sequence[Term], source: Source, path: str
 ) -> list[Term]:
@@ -136,8 +143,8 @@ def _trace_numbers(transformer: Any, terms: Sequence[Term], told: str) -> list[T
             known = _scale(transformer, terms)
         case SimpleImputer():
             known = _impute(transformer, terms)
-        case FunctionTransformer(func=None):
-            known = list(terms)
+        case MissingIndicator():
+            known = _mark(transformer, terms)
         case FunctionTransformer():
             step = Step(terms, add_ufunc(transformer, told))
             known = [Computed(step, at) for at in range(len(terms))]
@@ -183,10 +190,14 @@ def _impute(imputer: SimpleImputer, terms: Sequence[Term]) -> list[Term | None]:
     ]
     if not imputer.add_indicator:
         return filled
-    marked = [terms[at] for at in imputer.indicator_.features_]
-    return filled + [
-        is_missing(term) if isinstance(term, Number) and np.isnan(term.fill) else None for term in marked
-    ]
+    return filled + _mark(imputer.indicator_, terms)
+
+
+def _mark(indicator: MissingIndicator, terms: Sequence[Term]) -> list[Term | None]:
+    if not isinstance(indicator.missing_values, float) or not np.isnan(indicator.missing_values):
+        return [None]
+    marked = [terms[at] for at in indicator.features_]
+    return [is_missing(term) if isinstance(term, Number) and np.isnan(term.fill) else None for term in marked]
 
 
 def _is_table(transformer: Any, terms: Sequence[Term]) -> bool:

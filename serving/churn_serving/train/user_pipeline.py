@@ -5,41 +5,62 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
 from churn_serving.bundle.schema import Boolean, Feature, Numeric
 from churn_serving.errors import DataError
 from churn_serving.features import is_missing, parse_cell, parse_number
 from churn_serving.train.calibration import Floats
+from churn_serving.train.estimates import fitted_in, pipelines_in
 from churn_serving.train.table import Table, require_column
 from churn_serving.train.trace import positions
 
 
-def unwrap(pipeline: Any) -> Pipeline:
+def unwrap(given: Any) -> Any:
     """The fitted classifying pipeline in what the user gave: itself, or the best of a search.
+
+    It may also be a classifier made of pipelines, or one that was fitted on numbers without any.
 
     Raises:
         DataError: It is none.
     """
-    pipeline = getattr(pipeline, "best_estimator_", pipeline)  # of a search
-    if not isinstance(pipeline, Pipeline):
+    given = fitted_in(given)
+    if isinstance(given, TunedThresholdClassifierCV | FixedThresholdClassifier):
+        threshold = getattr(given, "best_threshold_", getattr(given, "threshold", "auto"))
+        at = "" if threshold == "auto" else f" with --threshold {threshold:.6g}"
         raise DataError(
-            f"this is a {type(pipeline).__name__}, not a scikit-learn Pipeline: put the preparation and the"
+            f"this is a {type(given).__name__}, whose threshold a bundle keeps apart from its graph: "
+            f"export its `estimator_`{at}"
+        )
+    if not isinstance(given, BaseEstimator):
+        raise DataError(
+            f"this is a {type(given).__name__}, not a scikit-learn Pipeline: put the preparation and the"
             " classifier into one, so that the bundle holds both"
         )
-    classifier = pipeline.steps[-1][1]
-    if not hasattr(classifier, "predict_proba"):
-        raise DataError(
-            f"step {pipeline.steps[-1][0]!r} ({type(classifier).__name__}) gives no probabilities; "
-            "the last step must be a classifier with predict_proba"
+    last = given.steps[-1][1] if isinstance(given, Pipeline) else given
+    if not hasattr(last, "predict_proba"):
+        told = (
+            f"step {given.steps[-1][0]!r} ({type(last).__name__})"
+            if last is not given
+            else f"a {type(last).__name__}"
         )
-    if len(getattr(classifier, "classes_", ())) != 2:
+        raise DataError(
+            f"{told} gives no probabilities; the last step must be a classifier with predict_proba"
+        )
+    if len(getattr(last, "classes_", ())) != 2:
         raise DataError("the pipeline is not fitted, or on other than two classes; a bundle tells two apart")
-    return pipeline
+    return given
 
 
-def input_names(pipeline: Pipeline, table: Table, target: str) -> list[str]:
+def algorithm_of(pipeline: Any) -> str:
+    """What the classifier is called."""
+    return type(pipeline.steps[-1][1] if isinstance(pipeline, Pipeline) else pipeline).__name__
+
+
+def input_names(pipeline: Any, table: Table, target: str) -> list[str]:
     """The columns that it looks at.
 
     Raises:
@@ -48,9 +69,10 @@ def input_names(pipeline: Pipeline, table: Table, target: str) -> list[str]:
     names = getattr(pipeline, "feature_names_in_", None)
     if names is None:
         raise DataError("the pipeline was fitted without names of columns; fit it on a pandas DataFrame")
-    first = pipeline.steps[0][1]
-    if isinstance(first, ColumnTransformer):  # what it drops need not even be there
-        names = [name for name in names if name in _kept(first, names)]
+    firsts = [each.steps[0][1] for each in pipelines_in(pipeline)]
+    if firsts and all(isinstance(first, ColumnTransformer) for first in firsts):
+        kept = {name for first in firsts for name in _kept(first, names)}
+        names = [name for name in names if name in kept]  # what it drops need not even be there
     for name in names:
         require_column(table, str(name), "the pipeline's columns")
         if name == target:
@@ -67,11 +89,18 @@ def _kept(transformer: ColumnTransformer, names: Sequence[str]) -> set[str]:
     }
 
 
-def learnt_values(pipeline: Pipeline) -> dict[str, set[Any]]:
+def learnt_values(pipeline: Any) -> dict[str, set[Any]]:
     """The values that encoders were fitted on, by column: the data may lack rare ones."""
-    first = pipeline.steps[0][1]
     found: dict[str, set[Any]] = {}
-    for _, part, columns in first.transformers_ if isinstance(first, ColumnTransformer) else ():
+    for each in pipelines_in(pipeline):
+        first = each.steps[0][1]
+        if isinstance(first, ColumnTransformer):
+            _gather_learnt(first, found)
+    return found
+
+
+def _gather_learnt(first: ColumnTransformer, found: dict[str, set[Any]]) -> None:
+    for _, part, columns in first.transformers_:
         chosen = [first.feature_names_in_[at] for at in positions(columns, first.feature_names_in_)]
         for step in part.named_steps.values() if isinstance(part, Pipeline) else [part]:
             categories = getattr(step, "categories_", ())
@@ -81,20 +110,19 @@ def learnt_values(pipeline: Pipeline) -> dict[str, set[Any]]:
                 found.setdefault(name, set()).update(
                     each for each in values.tolist() if not _is_missing(each)
                 )
-    return found
 
 
 def _is_missing(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str) and is_missing(value))  # noqa: PLR0124 (NaN)
 
 
-def classes_of(pipeline: Pipeline) -> tuple[str, str]:
+def classes_of(pipeline: Any) -> tuple[str, str]:
     """The names of its classes, in its order."""
     first, second = (str(each) for each in pipeline.classes_.tolist())
     return first, second
 
 
-def positive_class(pipeline: Pipeline, positive: str) -> int:
+def positive_class(pipeline: Any, positive: str) -> int:
     """Which of its classes is `positive`, as text or as the same number.
 
     Raises:
@@ -135,7 +163,7 @@ def _series(feature: Feature, table: Table) -> Any:
     return values
 
 
-def probabilities(pipeline: Pipeline, frame: pd.DataFrame, positive: int) -> Floats:
+def probabilities(pipeline: Any, frame: pd.DataFrame, positive: int) -> Floats:
     """Of churn per row, churn being its class at `positive`.
 
     Raises:
