@@ -9,6 +9,7 @@ import pytest
 from .asgi import Process, served
 from .conftest import SAMPLE
 from .test_server_process import BODY, JSON, connection
+from .wire import request, wire
 
 WINDOW = 0.3
 BRIEF = {"CHURN_DRAIN_SECONDS": str(WINDOW), "CHURN_DEADLINE_SECONDS": "60"}
@@ -70,4 +71,31 @@ def test_a_connection_that_has_just_been_opened_gets_its_first_answer():
         time.sleep(0.3)  # it listens no more
         answer = ask(fresh)
         assert (answer.status, answer.getheader("connection")) == (200, "close")
+        assert server.process.wait(20) == 0
+
+
+def test_requests_that_were_sent_ahead_are_all_answered_and_the_last_is_told():
+    with served("--model", SAMPLE, environment=BRIEF) as server, wire(server.ready["port"]) as opened:
+        begin_to_leave(server)
+        opened.send(request(BODY) * 5 + request(BODY)[:40])
+        time.sleep(0.3)  # all are answered but the one that is not whole
+        opened.send(request(BODY)[40:] + request(method="GET", path="/ready"))
+        heard = [opened.hear() for _ in range(7)]
+        assert [(each.status, each.headers.get("connection")) for each in heard] == [
+            *[(200, None)] * 6,
+            (503, "close"),
+        ]
+        assert server.process.wait(20) == 0
+
+
+def test_a_request_that_has_begun_to_come_when_the_server_closes_is_answered():
+    with served("--model", SAMPLE, environment=BRIEF) as server, wire(server.ready["port"]) as opened:
+        opened.send(request(BODY))
+        opened.hear()
+        opened.send(request(BODY)[:40])
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)  # it listens no more
+        opened.send(request(BODY)[40:])
+        answer = opened.hear()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert server.process.wait(20) == 0

@@ -93,7 +93,7 @@ class TrafficApp:
         caller = ANYBODY
         gate = self._serving.gate
         if preflight := gate.pages.preflight(scope["method"], scope["headers"]):
-            await send_reply(send, preflight, close=self._serving.draining)
+            await send_reply(send, preflight, close=self._serving.is_last(scope))
             self._count(_OTHER, "OPTIONS", preflight, caller, seconds=0.0, received=0)
             return
         try:
@@ -123,8 +123,7 @@ class TrafficApp:
         except Exception as error:  # noqa: BLE001 (the last resort: whatever it is, the client gets our shape)
             reply = self._refuse(route, error)
         reply = gate.pages.tell(reply, scope["headers"])
-        # In a drain the client is told not to come back on this connection: it goes to another pod.
-        await send_reply(send, reply, close=self._serving.draining)
+        await send_reply(send, reply, close=self._serving.is_last(scope))
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self._count(route, method, reply, caller, seconds=perf_counter() - started, received=received)
 

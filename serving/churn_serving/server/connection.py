@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # So much a client that was refused is heard out.
 _LINGER_BYTES = 4 << 20
 _MAX_TRAILERS = 100
-_FIRST_REQUEST_SECONDS = 2.0
+_REQUEST_SECONDS = 2.0
 # Requests that wait for the answers to those before them. One read holds no more of any that score.
 _MAX_AHEAD = 2048
 # RFC 3986's characters of a host, and its port.
@@ -76,10 +76,10 @@ class Connection(HttpToolsProtocol):
             transport.abort()
 
     def shutdown(self) -> None:
-        if self.received:
+        if self.received and not self.in_head:
             super().shutdown()
-        else:  # just opened, perhaps: the first request may be on its way
-            self.loop.call_later(_FIRST_REQUEST_SECONDS, super().shutdown)
+        else:  # just opened, perhaps: a request may be on its way
+            self.loop.call_later(_REQUEST_SECONDS, super().shutdown)
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
@@ -139,6 +139,7 @@ class Connection(HttpToolsProtocol):
         self.headers = []
 
     def _begin_request(self) -> None:
+        self.scope["state"]["connection"] = self
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -205,6 +206,11 @@ class Connection(HttpToolsProtocol):
     def in_head(self) -> bool:
         """Whether a request's head has begun and not ended."""
         return self.scope is not (None if self.cycle is None else self.cycle.scope)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether more than the request that is answered has come: that answer is not the last."""
+        return bool(self.pipeline) or self.in_head
 
     def tell(self, error: RequestError) -> None:
         """Have the application refuse the request it reads: it knows the route's shape of an error."""

@@ -101,7 +101,7 @@ class _Exchange:
         connection = self._connection
         if self.disconnected or connection.transport.is_closing():
             return
-        close = close or not self.keep_alive
+        close = not self.keep_alive or (close and not connection.has_more)
         headers = connection.server_state.default_headers + reply_headers(reply, close=close)
         lines = [b"%b: %b\r\n" % header for header in headers]
         connection.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))

@@ -12,6 +12,7 @@ from churn_serving.drift import Drift
 from churn_serving.routing import Failure, Route, Table
 from churn_serving.server.access.gate import Gate
 from churn_serving.server.explaining import Explaining
+from churn_serving.server.http import Scope
 from churn_serving.server.metrics import Metrics, ModelMetrics
 from churn_serving.server.mounted import Mounted
 from churn_serving.server.rows import RowDecoder
@@ -74,6 +75,14 @@ class Serving:
     def stuck(self) -> bool:
         """Whether large requests can no longer be answered, since the worker does not come back."""
         return self.worker.busy_seconds > _STUCK * self.settings.predict_seconds
+
+    def is_last(self, scope: Scope) -> bool:
+        """Whether the answer tells the client not to come back on its connection: it goes to another pod.
+
+        Not while more of its requests have come over it: they would be lost.
+        """
+        connection = scope.get("state", {}).get("connection")
+        return self.draining and not (connection is not None and connection.has_more)
 
     def use(self, table: Table) -> None:
         """Answer by this table from the next request on."""

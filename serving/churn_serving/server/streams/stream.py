@@ -183,7 +183,7 @@ class Stream:
         self.started = True
         granted = self._serving.gate.pages.grant(self._scope["headers"])
         headers: list[Header] = [(b"content-type", self._form.content_type), *self._origin(), *granted]
-        if self._serving.draining:
+        if self._serving.is_last(self._scope):
             headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         if self._form.head:
