@@ -1,5 +1,6 @@
 """Nobody who asks while the server leaves is turned away, however late they learn that it does."""
 
+import contextlib
 import http.client
 import signal
 import time
@@ -12,6 +13,14 @@ from .test_server_process import BODY, JSON, connection
 from .wire import request, wire
 
 WINDOW = 0.3
+CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+WAYS = {
+    "a length": request(BODY),
+    "chunks": request(Transfer_Encoding="chunked", Content_Length=None) + CHUNKS,
+    "waiting to be told to go on": request(BODY, Expect="100-continue"),
+    "HTTP/1.0": request(BODY, Connection="keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "closing": request(BODY, Connection="close"),
+}
 BRIEF = {"CHURN_DRAIN_SECONDS": str(WINDOW), "CHURN_DEADLINE_SECONDS": "60"}
 
 
@@ -98,4 +107,20 @@ def test_a_request_that_has_begun_to_come_when_the_server_closes_is_answered():
         opened.send(request(BODY)[40:])
         answer = opened.hear()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert server.process.wait(20) == 0
+
+
+def test_requests_that_began_before_the_signal_are_answered_however_they_are_sent():
+    with served("--model", SAMPLE, environment=BRIEF) as server, contextlib.ExitStack() as stack:
+        begun = {way: stack.enter_context(wire(server.ready["port"])) for way in WAYS}
+        for way, opened in begun.items():
+            opened.send(WAYS[way][:-20])
+        begin_to_leave(server)
+        time.sleep(WINDOW + 1)
+        for way, opened in begun.items():
+            opened.send(WAYS[way][-20:])
+        heard = {way: opened.hear() for way, opened in begun.items()}
+        assert {
+            way: (each.status, each.headers["connection"]) for way, each in heard.items()
+        } == dict.fromkeys(WAYS, (200, "close"))
         assert server.process.wait(20) == 0
