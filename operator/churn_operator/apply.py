@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import structlog
 
 from churn_operator.caches import Caches, Key
-from churn_operator.compare import covers, foreign_paths, stamped, was_asked_for
+from churn_operator.compare import covers, foreign_paths, is_as_wanted, stamped, was_asked_for
 from churn_operator.decide import Plan, name_taken
 from churn_operator.desired import Desired
 from churn_operator.desired.config_map import entry_digests
@@ -93,8 +93,9 @@ class Writer:
             await self._prune(desired, observed, AUTOSCALER)  # or it would set the replicas back
         wrote = 0
         for stage in STAGES:
-            wanted = [(kind, desired.children[kind]) for kind in stage if kind in desired.children]
-            wrote += sum(await _together(self._bring(kind, child, plan, observed) for kind, child in wanted))
+            wanted = [(kind, stamped(desired.children[kind])) for kind in stage if kind in desired.children]
+            unsettled = [each for each in wanted if not _is_settled(*each, plan, observed)]
+            wrote += sum(await _together(self._bring(*each, plan, observed) for each in unsettled))
         wrote += await self._prune(desired, observed)
         return wrote + await self._refresh_pods(observed, desired.children[CONFIG_MAP])
 
@@ -109,10 +110,9 @@ class Writer:
         if present is None or is_going(present) or present["metadata"]["uid"] != observed.uid:
             raise VanishedError(f"ChurnModel {observed.name} is gone")
 
-    async def _bring(self, kind: Kind, child: dict[str, Any], plan: Plan, observed: Observed) -> bool:
-        """Makes one child what it should be. True if that took a write."""
-        wanted = stamped(child)
-        name = child["metadata"]["name"]
+    async def _bring(self, kind: Kind, wanted: dict[str, Any], plan: Plan, observed: Observed) -> bool:
+        """Makes one child what it should be (stamped). True if that took a write."""
+        name = wanted["metadata"]["name"]
         seen = self._caches[kind].of((observed.namespace, observed.name)).get(name)
         if seen is None:
             await self._create(kind, _seeded(kind, wanted, plan), observed.uid)
@@ -205,19 +205,23 @@ class Writer:
     async def _refresh_pods(self, observed: Observed, config_map: dict[str, Any]) -> int:
         """Makes the kubelets of pods with outdated settings refresh them now, not at their next sync."""
         digests = entry_digests(config_map)
-        written = self._caches[CONFIG_MAP].of((observed.namespace, observed.name)).get(observed.name, {})
-        times = [entry["time"] for entry in written.get("managed", ()) if entry["time"]]
-        since = datetime.fromisoformat(max(times)) + timedelta(seconds=MOUNT_SECONDS) if times else None
         outdated = [
             (pod, digests[pod.revision])
             for pod in observed.pods
-            if pod.revision in digests
-            and pod.config_digest != digests[pod.revision]
-            and not pod.deleting
-            and (since is None or datetime.fromisoformat(pod.created) <= since)
+            if pod.config_digest != digests.get(pod.revision, pod.config_digest) and not pod.deleting
         ]
-        await _together(self._stamp_pod(observed.namespace, pod, digest) for pod, digest in outdated)
-        return len(outdated)
+        if not outdated:
+            return 0
+        written = self._caches[CONFIG_MAP].of((observed.namespace, observed.name)).get(observed.name, {})
+        times = [entry["time"] for entry in written.get("managed", ()) if entry["time"]]
+        since = datetime.fromisoformat(max(times)) + timedelta(seconds=MOUNT_SECONDS) if times else None
+        due = [
+            (pod, digest)
+            for pod, digest in outdated
+            if since is None or datetime.fromisoformat(pod.created) <= since
+        ]
+        await _together(self._stamp_pod(observed.namespace, pod, digest) for pod, digest in due)
+        return len(due)
 
     async def _stamp_pod(self, namespace: str, pod: Pod, digest: str) -> None:
         body = {"metadata": {"uid": pod.uid, "annotations": {CONFIG_DIGEST_ANNOTATION: digest}}}
@@ -236,6 +240,16 @@ class Writer:
             self._caches.models.drop((observed.namespace, observed.name), observed.uid)
             raise VanishedError(f"ChurnModel {observed.name} is gone") from None
         self._caches.models.put(written)
+
+
+def _is_settled(kind: Kind, wanted: dict[str, Any], plan: Plan, observed: Observed) -> bool:
+    """Whether a child (stamped) needs no write, as it was seen: nearly all do not, and get no task."""
+    name = wanted["metadata"]["name"]
+    seen = next((obj for of, obj in observed.owned if of is kind and obj["metadata"]["name"] == name), None)
+    if seen is None or not is_as_wanted(seen, wanted):
+        return False
+    asleep = kind is DEPLOYMENT and seen["spec"].get("replicas") == 0
+    return not (asleep and kept_replicas(plan, seen))
 
 
 def _lost(desired: Desired, observed: Observed) -> bool:

@@ -59,6 +59,15 @@ def was_asked_for(desired: dict[str, Any], observed: dict[str, Any]) -> bool:
     )
 
 
+def is_as_wanted(observed: dict[str, Any], desired: dict[str, Any]) -> bool:
+    """Whether nothing is to be written: `desired` (stamped) was asked for and is there, alone."""
+    return (
+        was_asked_for(desired, observed)
+        and covers(observed, desired)
+        and not foreign_paths(observed, desired)
+    )
+
+
 def covers(observed: Any, desired: Any, path: Path = ()) -> bool:
     """Whether every field of `desired` is in `observed` with the same meaning. Maps may hold more."""
     if observed == desired:  # as most of it is: compared in C

@@ -101,13 +101,15 @@ class Reconciler:
             return wait
         decision = roll_back(decide(observed, self.settings), observed, self.settings, datetime.now(UTC))
         trouble: Trouble | None = None
+        began = time.monotonic()
         if isinstance(decision, Plan):
             try:
                 trouble = await self._carry_out(decision, observed, memory)
             except NamespaceEndingError:
                 return RECHECK_SECONDS
         recheck = RECHECK_SECONDS if _needs_recheck(decision, trouble) else None
-        observed = self.caches.observe(key, observed.service_account) or observed
+        if trouble or memory.wrote_children >= began:
+            observed = self.caches.observe(key, observed.service_account) or observed
         return _earliest(recheck, await self._report(observed, decision, trouble, memory))
 
     async def _observe(self, key: Key) -> Observed | None:
@@ -187,6 +189,9 @@ def _needs_recheck(decision: Plan | Halt, trouble: Trouble | None) -> bool:
 
 def _account_name(model: dict[str, Any]) -> str | None:
     if model["metadata"].get("annotations", {}).get(PAUSED_ANNOTATION) == "true":
+        return None
+    serving = model["spec"].get("serving")
+    if not (isinstance(serving, dict) and "serviceAccountName" in serving):
         return None
     try:
         return parse_spec(model).serving.service_account_name

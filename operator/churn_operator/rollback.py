@@ -36,10 +36,10 @@ def _held(plan: Plan, observed: Observed, settings: Settings) -> Plan | None:
         return None
     newest = observed.history[0]
     failed = _read_mark((newest["metadata"].get("annotations") or {}).get(IN_PLACE_OF_ANNOTATION))
-    revision = read_revision(newest)
-    if not (failed and revision and failed.revision == plan.revision.hash):
+    if not failed or failed.revision != plan.revision.hash:
         return None
-    return _stood_in(plan, revision, failed, observed, settings)
+    revision = read_revision(newest)
+    return _stood_in(plan, revision, failed, observed, settings) if revision else None
 
 
 def _given_up(plan: Plan, observed: Observed, settings: Settings, now: datetime) -> Plan | None:
