@@ -60,7 +60,11 @@ async def run(settings: Settings) -> None:
     client = Client(await connection(), right.held)
     namespace = settings.namespace or None
     # An instance that waits for its turn keeps its caches warm, and looks at all when it comes.
-    caches = Caches(client, namespace, lambda key: queue.add(key) if right.held() else None)
+    caches = Caches(
+        client,
+        namespace,
+        lambda key, *, later=False: queue.add(key, later=later) if right.held() else None,
+    )
     audit = Audit(client, caches.models, namespace)
     reconciler = Reconciler(
         client=client,
@@ -124,6 +128,7 @@ async def _work(queue: WorkQueue[Key], reconciler: Reconciler, caches: Caches) -
     """Takes keys from the queue one by one, once the caches are whole: half a view would make twins."""
     await caches.synced()
     while True:
+        await asyncio.sleep(0)  # a settled pass waits for nothing: thousands in a row would block the loop
         key = await queue.get()
         began = time.monotonic()
         try:

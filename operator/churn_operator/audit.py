@@ -16,7 +16,7 @@ log = structlog.get_logger()
 PERIOD_SECONDS = 600.0
 RETRY_SECONDS = 5.0
 DELIVERY_SECONDS = 5.0
-"""How long the watch may take to bring what a list shows; then it is read directly."""
+"""How long the watch may bring nothing of what a list shows; then the rest is read directly."""
 
 
 class Audit:
@@ -67,11 +67,10 @@ class Audit:
 
     async def settle(self) -> None:
         """Waits for the watch to bring what was listed, and reads what it does not bring."""
-        deadline = asyncio.get_running_loop().time() + DELIVERY_SECONDS
-        # The watch has no event for "all of these".
-        while self._missing() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        for key in self._missing():
+        missing = self._missing(self._listed)
+        while missing and await self._are_coming(missing):
+            missing = self._missing(missing)
+        for key in missing:
             log.warning("The watch did not bring a ChurnModel", namespace=key[0], name=key[1])
             try:
                 self._models.put(await self._client.get(CHURN_MODEL, *key))
@@ -81,10 +80,19 @@ class Audit:
                 log.warning("ChurnModel not read", namespace=key[0], name=key[1], error=error.message)
         self.synced.set()
 
-    def _missing(self) -> list[Key]:
-        """Listed ChurnModels that are unknown, or known only as they were before the list."""
-        return [
-            key
-            for key, version in self._listed.items()
+    async def _are_coming(self, missing: dict[Key, int]) -> bool:
+        """Waits until the watch brings one of them; whether it did. Thousands take their time."""
+        deadline = asyncio.get_running_loop().time() + DELIVERY_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)  # the watch has no event for "all of these"
+            if len(self._missing(missing)) < len(missing):
+                return True
+        return False
+
+    def _missing(self, listed: dict[Key, int]) -> dict[Key, int]:
+        """Which of those listed are unknown, or known only as they were before the list."""
+        return {
+            key: version
+            for key, version in listed.items()
             if (known := self._models.get(key)) is None or int(known["metadata"]["resourceVersion"]) < version
-        ]
+        }

@@ -1,7 +1,6 @@
 """What the operator knows of the cluster, and how one ChurnModel's part of it is put together."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from churn_operator.kinds import CHILD_KINDS, CONTROLLER_REVISION, POD, Kind
 from churn_operator.names import MODEL_LABEL, controller_uid
@@ -13,10 +12,16 @@ Key = tuple[str, str]
 """Namespace and name of a ChurnModel."""
 
 
+class Changed(Protocol):
+    """Is told of a ChurnModel that wants a pass; `later` where nothing is known to have happened to it."""
+
+    def __call__(self, key: Key, /, *, later: bool = False) -> None: ...
+
+
 class Models:
     """The ChurnModels, as kopf and the audit bring them."""
 
-    def __init__(self, changed: Callable[[Key], None]) -> None:
+    def __init__(self, changed: Changed) -> None:
         self._models: dict[Key, dict[str, Any]] = {}
         self._changed = changed
 
@@ -38,10 +43,10 @@ class Models:
     def touch(self) -> None:
         """Every ChurnModel wants a pass, in case something was lost; a settled one writes nothing."""
         for key in self._models:
-            self._changed(key)
+            self._changed(key, later=True)
 
-    def put(self, obj: dict[str, Any]) -> None:
-        """A ChurnModel as it is now; one older than what is known changes nothing."""
+    def put(self, obj: dict[str, Any], *, listed: bool = False) -> None:
+        """A ChurnModel as it is now, `listed` among all; one older than what is known changes nothing."""
         fresh = trim_model(obj)
         key = (fresh["metadata"]["namespace"], fresh["metadata"]["name"])
         known = self._models.get(key)
@@ -53,7 +58,7 @@ class Models:
             return
         self._models[key] = fresh
         if not known or _without_version(known) != _without_version(fresh):
-            self._changed(key)
+            self._changed(key, later=listed)
 
     def drop(self, key: Key, uid: str | None = None) -> None:
         """The ChurnModel is gone; with `uid`, only if it is still that one."""
@@ -66,8 +71,9 @@ class Models:
 class Caches:
     """ChurnModels, their children and their pods."""
 
-    def __init__(self, client: Client, namespace: str | None, changed: Callable[[Key], None]) -> None:
+    def __init__(self, client: Client, namespace: str | None, changed: Changed) -> None:
         self.models = Models(changed)
+        self._changed = changed
         self._reflectors = {
             kind: Reflector(
                 client,
@@ -75,7 +81,7 @@ class Caches:
                 namespace=namespace,
                 owner_label=MODEL_LABEL,
                 trim=trim_pod if kind is POD else trim,
-                changed=changed,
+                changed=self._child_changed,
                 packed=kind is not POD,
             )
             for kind in (*CHILD_KINDS, POD)
@@ -87,6 +93,10 @@ class Caches:
     @property
     def reflectors(self) -> tuple[Reflector, ...]:
         return tuple(self._reflectors.values())
+
+    def _child_changed(self, key: Key) -> None:
+        """What the first lists bring is no change: each ChurnModel is looked at once they are whole."""
+        self._changed(key, later=not all(reflector.synced.is_set() for reflector in self.reflectors))
 
     async def synced(self) -> None:
         """Waits until every kind was listed once."""

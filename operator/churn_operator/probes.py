@@ -51,8 +51,10 @@ async def serve_probes(
     async def readyz(_: web.Request) -> web.Response:
         return _verdict("not listed yet", unready())
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def metrics(request: web.Request) -> web.Response:
+        names = request.query.getall("name[]", [])  # as Prometheus's own clients take it
+        asked = REGISTRY.restricted_registry(names) if names else REGISTRY
+        return web.Response(body=generate_latest(asked), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     runners = [
         await _listen(health_port, {"/livez": livez, "/readyz": readyz}),

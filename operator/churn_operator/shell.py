@@ -8,6 +8,7 @@ import asyncio
 import random
 import threading
 import time
+from functools import partial
 from typing import Any, NoReturn
 
 import kopf
@@ -132,7 +133,8 @@ class Shell:
             key = (metadata["namespace"], metadata["name"])
             self._loop.call_soon_threadsafe(self._models.drop, key, metadata["uid"])
         else:
-            self._loop.call_soon_threadsafe(self._models.put, body)
+            put = partial(self._models.put, body, listed=kind is None)
+            self._loop.call_soon_threadsafe(put)
 
 
 def _resolve(ended: asyncio.Future[BaseException | None], error: BaseException | None) -> None:

@@ -1,5 +1,6 @@
 """The audit of ChurnModels against a client that plays a script."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -45,7 +46,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def audited(server: Server, *known: Any) -> tuple[Models, list[Key]]:
     """The ChurnModels after an audit of those that were known, and whose changes it told."""
     told: list[Key] = []
-    models = Models(told.append)
+
+    def changed(key: Key, **_: bool) -> None:
+        told.append(key)
+
+    models = Models(changed)
     for each in known:
         models.put(each)
     told.clear()
@@ -82,3 +87,30 @@ async def test_what_is_known_outlasts_a_list_that_fails(error: Exception):
     models, told = await audited(Server(model(7), errors=(error,)), model(7))
     assert models.versions() == {TELCO: 7}
     assert told == []
+
+
+async def test_what_the_watch_is_still_bringing_is_not_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(audit_module, "DELIVERY_SECONDS", 5.0)
+    late = [model(9, uid=f"u{number}") for number in range(3)]
+    for number, each in enumerate(late):
+        each["metadata"]["name"] = f"telco-{number}"
+    server = Server()
+    read: list[Any] = []
+
+    async def all_of_them(*_: Any, **__: Any) -> tuple[list[Any], str]:
+        return late, "100"
+
+    async def get(*place: Any) -> Any:
+        read.append(place)
+
+    monkeypatch.setattr(server, "list", all_of_them)
+    monkeypatch.setattr(server, "get", get)
+    models = Models(lambda *_, **__: None)
+    audit = Audit(server, models, None)  # type: ignore[arg-type]
+    await audit.until_listed()
+    settling = asyncio.create_task(audit.settle())
+    for each in late:
+        await asyncio.sleep(0.06)
+        models.put(each, listed=True)
+    await settling
+    assert (read, audit.synced.is_set()) == ([], True)

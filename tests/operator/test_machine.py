@@ -121,7 +121,7 @@ class Machine:
         self.cluster.events.clear()
         self.dirty: set[Key] = set()
         client: Any = self.cluster
-        self.caches = Caches(client, None, self.dirty.add)
+        self.caches = Caches(client, None, self._told)
         self.audit = Audit(client, self.caches.models, None)
         events = EventPoster(client, "test")
         self.reconciler = Reconciler(client, self.caches, Writer(client, self.caches), events, Settings())
@@ -148,6 +148,9 @@ class Machine:
         """What they had is lost; lists make it good."""
         self.cluster.events.clear()
         asyncio.run(self._list())
+
+    def _told(self, key: Key, **_: bool) -> None:
+        self.dirty.add(key)
 
     def pass_once(self) -> None:
         """One pass over each that wants one, with what the caches know by now."""

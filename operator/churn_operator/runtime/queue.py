@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -23,11 +23,14 @@ class _Run:
 
 
 class WorkQueue(Generic[K]):
-    """Keys that want a pass. `get` one, then call `done` or `failed` with it."""
+    """Keys that want a pass. `get` one, then call `done` or `failed` with it.
+
+    What changed goes before what is only looked at once more: someone waits for it, behind thousands.
+    """
 
     def __init__(self) -> None:
-        self._waiting: deque[K] = deque()
-        self._queued: dict[K, float] = {}  # since when
+        self._changed: OrderedDict[K, float] = OrderedDict()  # since when
+        self._looked_at: OrderedDict[K, float] = OrderedDict()
         self._running: dict[K, _Run] = {}
         self._failures: dict[K, int] = {}
         self._held: dict[K, float] = {}  # until when, by the loop's clock
@@ -35,33 +38,41 @@ class WorkQueue(Generic[K]):
         self._ready = asyncio.Semaphore(0)
         self._closed = False
 
-    def add(self, key: K) -> None:
-        """`key` wants a pass now; one that the server told to wait gets it when that time is over."""
+    def add(self, key: K, *, later: bool = False) -> None:
+        """`key` wants a pass now; one that the server told to wait gets it when that time is over.
+
+        With `later` it has changed in nothing that is known, and waits for those that have.
+        """
         if (rest := self._held.get(key, 0.0) - asyncio.get_running_loop().time()) > 0:
             self._schedule.at(key, rest)
         elif run := self._running.get(key):
             run.again = True
-        elif key not in self._queued:
-            self._queued[key] = asyncio.get_running_loop().time()
-            self._waiting.append(key)
+        elif key not in self._changed and not (later and key in self._looked_at):
+            self._wait(key, later=later)
+
+    def _wait(self, key: K, *, later: bool) -> None:
+        since = self._looked_at.pop(key, None)
+        line = self._looked_at if later else self._changed
+        line[key] = asyncio.get_running_loop().time() if since is None else since
+        if since is None:
             self._ready.release()
             QUEUE_ADDS.labels(name=QUEUE).inc()
-            QUEUE_DEPTH.labels(name=QUEUE).set(len(self._waiting))
+            QUEUE_DEPTH.labels(name=QUEUE).set(len(self._changed) + len(self._looked_at))
 
     def add_after(self, key: K, seconds: float) -> None:
         """`key` wants a pass in `seconds`; an earlier wish of the same key wins."""
         self._schedule.at(key, seconds)
 
     async def get(self) -> K:
-        """The key that waited longest; waits for one."""
+        """The key that changed longest ago; where none did, the next to look at. Waits for one."""
         await self._ready.acquire()
         if self._closed:
             await asyncio.Event().wait()
-        key = self._waiting.popleft()
+        key, since = (self._changed or self._looked_at).popitem(last=False)
         now = asyncio.get_running_loop().time()
-        WAIT_SECONDS.labels(name=QUEUE).observe(now - self._queued.pop(key))
+        WAIT_SECONDS.labels(name=QUEUE).observe(now - since)
         self._running[key] = _Run(now)
-        QUEUE_DEPTH.labels(name=QUEUE).set(len(self._waiting))
+        QUEUE_DEPTH.labels(name=QUEUE).set(len(self._changed) + len(self._looked_at))
         return key
 
     def done(self, key: K) -> None:

@@ -34,7 +34,7 @@ async def test_the_queue_keeps_nothing_of_keys_that_are_done(monkeypatch: Any):
         await live_and_go(f"telco-{number}")
     assert series() == before
     await asyncio.sleep(0)
-    kept = (queue._waiting, queue._queued, queue._running, queue._failures, queue._schedule._heap)
+    kept = (queue._changed, queue._looked_at, queue._running, queue._failures, queue._schedule._heap)
     assert [len(each) for each in kept] == [0, 0, 0, 0, 0]
 
 

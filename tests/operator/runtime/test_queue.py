@@ -149,3 +149,23 @@ async def test_the_age_of_a_pass_is_known():
     await take(queue)
     await asyncio.sleep(0.02)
     assert queue.oldest_run_seconds() >= 0.01
+
+
+async def test_what_changed_goes_before_what_is_only_looked_at():
+    queue: WorkQueue[str] = WorkQueue()
+    for key in "abc":
+        queue.add(key, later=True)
+    queue.add("d")
+    queue.add("b")
+    assert [await take(queue) for _ in range(4)] == ["d", "b", "a", "c"]
+    assert await is_empty(queue)
+
+
+async def test_what_changed_stays_in_front_when_all_are_looked_at():
+    queue: WorkQueue[str] = WorkQueue()
+    for key in "ab":
+        queue.add(key)
+    for key in "cba":
+        queue.add(key, later=True)
+    assert [await take(queue) for _ in range(3)] == ["a", "b", "c"]
+    assert await is_empty(queue)
