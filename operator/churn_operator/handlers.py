@@ -7,12 +7,15 @@ import kopf
 
 from churn_operator.api.v1alpha1 import GROUP, PLURAL, VERSION
 from churn_operator.login import Login, Session
+from churn_operator.runtime.client import PAGE
 
 WATCH_SECONDS = 110
 """kopf tells nobody of bookmarks: that its watch lives is seen where it begins anew."""
 REQUEST_SECONDS = 30.0
 SILENCE_SECONDS = 75.0
 """As for the watches of children: a bookmark a minute is the least."""
+IDLE_SECONDS = 0.2
+"""How long kopf keeps a task for each object that it has brought: after a list of thousands, thousands."""
 
 
 def build_registry(seen: Callable[[str | None, dict[str, Any]], None], login: Login) -> kopf.OperatorRegistry:
@@ -32,6 +35,8 @@ def build_registry(seen: Callable[[str | None, dict[str, Any]], None], login: Lo
         settings.watching.client_timeout = WATCH_SECONDS + 10
         settings.watching.inactivity_timeout = SILENCE_SECONDS
         settings.watching.reconnect_backoff = 0.5  # a proxy that closes at once must not make it spin
+        settings.watching.chunk_size = PAGE
+        settings.queueing.idle_timeout = IDLE_SECONDS
         settings.persistence.finalizer = f"{GROUP}/never-set"
         settings.persistence.diffbase_storage = NoDiffBase()
 

@@ -38,7 +38,8 @@ APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-PAGE = 200
+PAGE = 100
+"""Objects of a list at a time: a page is decoded in one go, and nothing else runs meanwhile."""
 CONNECTIONS = 32
 """Eight watches and two dozen requests at a time; each TLS connection costs memory here and on the server."""
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)

@@ -136,6 +136,7 @@ class Reflector:
             for item in items:
                 # Items of a list carry neither apiVersion nor kind.
                 self._store({"apiVersion": self.kind.api_version, "kind": self.kind.kind, **item})
+            items.clear()  # eight kinds are listed at once: none keeps a page while it waits for the next
         for key in [key for key in self._owner_of if key not in present]:
             self._remove(key, version)
         self.synced.set()
