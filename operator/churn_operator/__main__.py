@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import signal
 import socket
@@ -42,6 +43,7 @@ def main() -> None:
     except (ValueError, ValidationError) as error:
         sys.exit(f"churn-operator: {error}")
     set_up_logs(settings.log_level)
+    gc.freeze()  # what the imports made lives as long as the process: no collection need look at it
     try:
         asyncio.run(run(settings))
     except ConfigException as error:
