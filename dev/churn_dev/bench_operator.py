@@ -5,6 +5,7 @@ fleet stands the *floor*, in which a client makes the same objects by itself, on
 """
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from churn_dev.handover import hand_over
 from churn_dev.kubectl import Kubectl, Object, condition, wait_until
 from churn_dev.local import LocalCluster
 from churn_dev.operator_process import SYSTEM, Operator, install_rights
+from churn_operator.errors import ApiError
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, DEPLOYMENT
 from churn_operator.runtime.client import Client
 
@@ -35,13 +37,15 @@ class Plan:
     Attributes:
         few: ChurnModels created at once, for the time to the last Ready.
         many: ChurnModels of the large fleet.
+        vast: ChurnModels that a restart finds in the last step; 0 leaves it out.
         rest_seconds: how long the large fleet is watched at rest.
         tries: how often each kind of child is deleted, and edited.
     """
 
     few: int = 200
     many: int = 1000
-    rest_seconds: float = 600
+    vast: int = 5000
+    rest_seconds: float = 120
     tries: int = 8
 
 
@@ -79,16 +83,53 @@ def run(plan: Plan, work: Path, name: str = "bench-operator") -> list[Figure]:
         figures += many.restart(plan.many)
         operator.stop()
         figures += hand_over(cluster, work)
+    if plan.vast:
+        figures += vast(plan.vast, work, name)
     return figures
+
+
+def vast(count: int, work: Path, name: str, nodes: int = 50) -> list[Figure]:
+    """A restart among `count` ChurnModels; what goes wrong is a row: the figures before it are not lost."""
+    try:
+        with kwok.cluster(name, nodes=nodes, controllers=kwok.FEWEST_CONTROLLERS) as cluster:
+            return restart_of_settled(cluster, work, count, nodes=nodes)
+    except (ApiError, OSError, TimeoutError, subprocess.SubprocessError) as error:
+        return [Figure(f"restart at {count:,}", "", f"not measured: {error!r}", met=False)]
+
+
+def restart_of_settled(
+    cluster: LocalCluster, work: Path, count: int, *, nodes: int, quiet_seconds: float = 8
+) -> list[Figure]:
+    """A restart among ChurnModels that a client made: it takes far less than an operator and controllers."""
+    operator = _installed(cluster, work)
+    models = fleet.fleet(count)
+    with step(f"{count} ChurnModels with their children, made by a client"):
+        fleet.measure(
+            cluster.kubeconfig, lambda client: fleet.create_settled(client, models, NAMESPACE, nodes)
+        )
+    with _started(operator):
+        settled = Fleet(cluster, operator, quiet_seconds)
+        with step("their first statuses"):
+            settled.settle(count)
+        return list(settled.restart(count))
 
 
 @contextmanager
 def running(cluster: LocalCluster, work: Path) -> Iterator[Operator]:
     """The operator as a process with the chart's rights, on a cluster without ChurnModels."""
+    with _started(_installed(cluster, work)) as operator:
+        yield operator
+
+
+def _installed(cluster: LocalCluster, work: Path) -> Operator:
     _prepare(cluster)
     kubeconfig = work / "operator.kubeconfig"
     kubeconfig.write_text(install_rights(cluster.kubeconfig, SYSTEM))
-    operator = Operator(kubeconfig, cluster.audit_log, work / "operator.log")
+    return Operator(kubeconfig, cluster.audit_log, work / "operator.log")
+
+
+@contextmanager
+def _started(operator: Operator) -> Iterator[Operator]:
     operator.start()
     try:
         yield operator
@@ -197,7 +238,7 @@ class Fleet:
         """Resident memory with no ChurnModel, and now."""
         yield at_most("resident memory idle", idle, 80, "MB")
         now = resident(self._operator.process_status)
-        yield at_most(f"resident memory at {count:,}", now, 120 if count <= 1000 else 0, "MB")
+        yield at_most(f"resident memory at {count:,}", now, 120, "MB")
 
     def rest(self, seconds: float, count: int) -> Iterable[Figure]:
         """What is asked of the API server while nothing happens."""
@@ -240,11 +281,23 @@ class Fleet:
             began = time.monotonic()
             self._operator.launch()
             wait_until(lambda: self._operator.total(PASSES) >= count, "a pass over each", seconds=300)
-            settled = time.monotonic() - began
+            settled, worked = time.monotonic() - began, self._operator.cpu_seconds
             self.quiet()
         yield at_most("SIGTERM to exit", ended, 5, "s", digits=2)
         yield at_most(f"restart at {count:,}: writes", len(audit.writes()), 0)
-        yield at_most(f"restart at {count:,}: settled", settled, 3 if count <= 1000 else 10, "s", digits=1)
+        yield at_most(
+            f"restart at {count:,}: settled", settled, 3 if count <= 1000 else 10, "s", digits=1,
+            detail=f"{worked:.1f} s of a core",
+        )  # fmt: skip
+        resting = resident(self._operator.process_status)
+        what = f"resident memory at {count:,}, after a restart"
+        few = count <= 1000
+        yield at_most(what, resting, 120, "MB") if few else Figure(what, "", f"{resting:.0f} MB")
+
+    def settle(self, count: int) -> None:
+        """Waits for a pass over each, and for silence."""
+        wait_until(lambda: self._operator.total(PASSES) >= count, "a pass over each", seconds=900)
+        self.quiet()
 
     def quiet(self) -> None:
         """Waits until the operator has asked for nothing in a while."""

@@ -158,9 +158,11 @@ def bench_batch(
 
 @app.command("bench-operator")
 def bench_operator(
+    *,
     few: Annotated[int, typer.Option(min=1, help="ChurnModels at once, for the time to Ready.")] = 200,
     many: Annotated[int, typer.Option(min=1, help="ChurnModels of the large fleet.")] = 1000,
-    rest_seconds: Annotated[float, typer.Option(min=1, help="How long the fleet is watched at rest.")] = 600,
+    vast: Annotated[int, typer.Option(min=0, help="ChurnModels of the last restart; 0: none.")] = 5000,
+    rest_seconds: Annotated[float, typer.Option(min=1, help="How long the fleet is watched at rest.")] = 120,
     tries: Annotated[int, typer.Option(min=1, help="Times each kind of child is deleted and edited.")] = 8,
     record: Record = None,
 ) -> None:
@@ -168,7 +170,7 @@ def bench_operator(
     from churn_dev import bench_operator as operator
 
     with _one_line_errors(), tempfile.TemporaryDirectory() as work:
-        figures = operator.run(operator.Plan(few, many, rest_seconds, tries), Path(work))
+        figures = operator.run(operator.Plan(few, many, vast, rest_seconds, tries), Path(work))
     _tell(figures, record)
 
 

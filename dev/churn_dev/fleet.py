@@ -10,12 +10,13 @@ from kubernetes.aio import config
 from kubernetes.aio.client.configuration import Configuration
 
 from churn_dev.kubectl import Object, condition
+from churn_dev.kwok import node_name
 from churn_dev.paths import ROOT
 from churn_operator.compare import stamped
 from churn_operator.decide import Plan, decide
 from churn_operator.desired import build_desired
-from churn_operator.desired.deployment import with_replicas
-from churn_operator.kinds import CHURN_MODEL, DEPLOYMENT, Kind
+from churn_operator.kinds import CHURN_MODEL, DEPLOYMENT, POD, Kind
+from churn_operator.names import FIELD_MANAGER
 from churn_operator.observe import Observed, trim_model
 from churn_operator.runtime.client import Client
 from churn_operator.settings import Settings
@@ -47,18 +48,22 @@ def fleet(count: int) -> list[Object]:
 def children(model: Object, namespace: str) -> list[tuple[Kind, Object]]:
     """What the operator makes of a ChurnModel, without the owner."""
     identity = {"namespace": namespace, "uid": "none", "generation": 1, "resourceVersion": "1"}
-    whole = trim_model(model | {"metadata": model["metadata"] | identity})
-    observed = Observed(model=whole, children={}, owned=(), revisions=(), pods=())
+    made = owned_children(model | {"metadata": model["metadata"] | identity})
+    for _, child in made:
+        del child["metadata"]["ownerReferences"]
+    return made
+
+
+def owned_children(model: Object) -> list[tuple[Kind, Object]]:
+    """What the operator makes of a ChurnModel that is there, of one replica at first."""
+    observed = Observed(model=trim_model(model), children={}, owned=(), revisions=(), pods=())
     settings = Settings()
     plan = decide(observed, settings)
     if not isinstance(plan, Plan):
         raise TypeError(f"not a ChurnModel that gets children: {plan.message}")
-    wanted = build_desired(plan, observed, settings).children
-    wanted[DEPLOYMENT] = with_replicas(wanted[DEPLOYMENT], plan.needed)
-    made = [(kind, stamped(child)) for kind, child in wanted.items()]
-    for _, child in made:
-        del child["metadata"]["ownerReferences"]
-    return made
+    return [
+        (kind, stamped(child)) for kind, child in build_desired(plan, observed, settings).children.items()
+    ]
 
 
 def measure(kubeconfig: Path, act: Callable[[Client], Awaitable[T]]) -> T:
@@ -92,6 +97,35 @@ async def create_children(client: Client, models: Iterable[Object], namespace: s
             await client.create(kind, child, AGENT)
 
     await _some_at_once(make(model) for model in models)
+
+
+async def create_settled(client: Client, models: Iterable[Object], namespace: str, nodes: int) -> None:
+    """Makes ChurnModels with all that they have once they are rolled out, but for their status.
+
+    Thousands in minutes: it takes the place of the operator, and of the controllers, which are to be off.
+    """
+
+    async def make(model: Object, node: str) -> None:
+        metadata = model["metadata"] | {"namespace": namespace}
+        born = await client.create(CHURN_MODEL, model | {"metadata": metadata}, AGENT)
+        for kind, child in owned_children(born):
+            made = await client.apply(kind, child, FIELD_MANAGER)
+            if kind is DEPLOYMENT:
+                await _roll_out(client, made, node)
+
+    await _some_at_once(make(model, node_name(number % nodes)) for number, model in enumerate(models))
+
+
+async def _roll_out(client: Client, deployment: Object, node: str) -> None:
+    """The Deployment's one pod, on a node, and that it is available."""
+    metadata, template = deployment["metadata"], deployment["spec"]["template"]
+    pod = POD.named(metadata["namespace"], f"{metadata['name']}-0")
+    pod["metadata"] |= template["metadata"]
+    await client.create(POD, pod | {"spec": template["spec"] | {"nodeName": node}}, AGENT)
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
+    told = DEPLOYMENT.named(metadata["namespace"], metadata["name"])
+    told["status"] = counts | {"observedGeneration": metadata["generation"]}
+    await client.apply(DEPLOYMENT, told, AGENT, subresource="status")
 
 
 async def until_all(

@@ -17,13 +17,15 @@ from churn_dev.parts import Part
 _STAGES = Path(__file__).with_name("kwok_stages.yaml")
 _QUICK = ("--kube-api-qps=300", "--kube-api-burst=600")
 """The controllers' own limit of 20 requests a second would be all that a run with thousands measures."""
-_CONTROLLERS = "*,-horizontal-pod-autoscaler-controller,-node-lifecycle-controller"
+CONTROLLERS = "*,-horizontal-pod-autoscaler-controller,-node-lifecycle-controller"
 """No metrics and no heartbeats come from nodes that are none."""
+FEWEST_CONTROLLERS = "serviceaccount-controller"
+"""Where somebody else makes pods and says what became of Deployments."""
 
 
 @contextmanager
-def cluster(name: str, *, nodes: int = 20) -> Iterator[LocalCluster]:
-    """A new local cluster with nodes of kwok, removed at the end.
+def cluster(name: str, *, nodes: int = 20, controllers: str = CONTROLLERS) -> Iterator[LocalCluster]:
+    """A new local cluster with nodes of kwok and these of its controllers, removed at the end.
 
     Raises:
         MissingPrerequisite: the machine lacks something.
@@ -31,8 +33,8 @@ def cluster(name: str, *, nodes: int = 20) -> Iterator[LocalCluster]:
     local.down(name)
     found = local.up(name, nodes=0)
     try:
-        _hurry(found.layout)
-        names = [f"kwok-{number}" for number in range(nodes)]
+        _hurry(found.layout, controllers)
+        names = [node_name(number) for number in range(nodes)]
         kubectl = Kubectl(found.kubeconfig)
         kubectl.apply(*(_node(name) for name in names))
         # A new node is tainted until the controller that is off here finds it ready.
@@ -42,13 +44,13 @@ def cluster(name: str, *, nodes: int = 20) -> Iterator[LocalCluster]:
         local.down(name)
 
 
-def _hurry(layout: Layout) -> None:
+def _hurry(layout: Layout, enabled: str) -> None:
     """Starts the controllers anew without their limits, and what pods need to become Ready."""
     controllers = control_plane.parts(layout)["kube-controller-manager"]
     controllers.stop()
     admin, scheduler = layout.kubeconfig("admin"), layout.kubeconfig("kube-scheduler")
     commands = {
-        controllers.name: (*controllers.command, *_QUICK, f"--controllers={_CONTROLLERS}"),
+        controllers.name: (*controllers.command, *_QUICK, f"--controllers={enabled}"),
         "kube-scheduler": _inside(
             layout, "kube-scheduler", f"--kubeconfig={scheduler}", "--leader-elect=false", *_QUICK
         ),
@@ -68,6 +70,11 @@ def _hurry(layout: Layout) -> None:
 
 def _inside(layout: Layout, program: str, *flags: str) -> tuple[str, ...]:
     return inside(layout, CONTROL_PLANE, str(tools.path(program)), *flags)
+
+
+def node_name(number: int) -> str:
+    """What a node is called."""
+    return f"kwok-{number}"
 
 
 def _node(name: str) -> Object:

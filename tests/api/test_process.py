@@ -221,6 +221,11 @@ def test_it_tells_how_fresh_each_watch_is_and_how_each_churnmodel_fares(
     assert "churn_operator_caches_synced 1.0" in said
 
 
+def test_it_tells_only_what_a_scrape_asks_for_by_name(operator: Any) -> None:
+    said = operator.metrics("workqueue_adds_total")
+    assert re.findall(r"^# HELP (\w+)", said, re.MULTILINE) == ["workqueue_adds_total"]
+
+
 def test_everything_it_asks_bears_its_name(operator: Any, cluster: Any) -> None:
     """Requests of kopf included: who counts by user agent sees all."""
     agents = {

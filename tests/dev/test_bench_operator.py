@@ -1,13 +1,15 @@
 """The operator's benchmark, small: its counts are those that it promises at any size."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from churn_dev import fleet, kwok
 from churn_dev.bench import Figure
-from churn_dev.bench_operator import Birth, Fleet, running
+from churn_dev.bench_operator import NAMESPACE, Birth, Fleet, restart_of_settled, running
 from churn_dev.cluster import LANES
+from churn_dev.kubectl import Kubectl
 from churn_operator.kinds import CHILD_KINDS
 
 pytestmark = pytest.mark.api
@@ -34,6 +36,14 @@ def test_a_fleet_costs_what_it_should_and_stays_as_it_is(small: Fleet):
     figures += small.rest(3, COUNT)
     figures += small.repair(1, COUNT)
     figures += small.restart(COUNT)
+    assert missed(figures) == []
+
+
+def test_what_a_client_makes_settled_is_ready_and_a_restart_leaves_it(tmp_path: Path):
+    with kwok.cluster(f"{LANES}-kwok-settled", nodes=1, controllers=kwok.FEWEST_CONTROLLERS) as cluster:
+        figures = restart_of_settled(cluster, tmp_path, 2, nodes=1, quiet_seconds=3)
+        models = Kubectl(cluster.kubeconfig, NAMESPACE).list("churnmodels")
+    assert [fleet.is_ready(model) for model in models] == [True, True]
     assert missed(figures) == []
 
 
