@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from churn_kubectl.call import KEY_ENV, Caller, read_key
 from churn_kubectl.cluster import Cluster
 from churn_kubectl.doctor import Level, examine
 from churn_kubectl.errors import ChurnError
 from churn_kubectl.overview import build_tree
-from churn_kubectl.predict import ask, read_records
+from churn_kubectl.predict import ask, read_headers, read_records
 from churn_kubectl.read import read_all, read_entries, read_model, read_models
 from churn_kubectl.records import Entry, build_patch, choose
 from churn_operator.api.v1alpha1 import PLURAL
@@ -105,7 +106,19 @@ def predict(
     ] = None,
     *,
     explain: Annotated[bool, typer.Option("--explain", help="With the strongest reasons.")] = False,
-    header: Annotated[list[str] | None, typer.Option(help="`Name: value`, such as a key.")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help=f"File with an API key or token; else {KEY_ENV} has it.")
+    ] = None,
+    key_secret: Annotated[
+        str | None, typer.Option(help="Secret with it, NAME or NAME/FIELD; the field `key` if none is given.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Certificate that signed the model's; else those this machine trusts.")
+    ] = None,
+    server_name: Annotated[
+        str | None, typer.Option(help="Name in the certificate and the Host header; else NAME.NAMESPACE.svc.")
+    ] = None,
+    header: Annotated[list[str] | None, typer.Option(help="`Name: value`, not for what is secret.")] = None,
     output: Output = "table",
     namespace: Namespace = None,
     context: Context = None,
@@ -113,9 +126,10 @@ def predict(
 ) -> None:
     """Score customers: one JSON object, a list, {"records": […]}, or an object a line."""
     with _one_line_errors():
-        cluster = Cluster(namespace, context, kubeconfig)
+        cluster = Cluster(namespace, context, kubeconfig).settled()
         records = read_records(_text(file))
-        answer = ask(cluster, name, records, explain=explain, headers=header or ())
+        caller = Caller(read_headers(header or ()), read_key(cluster, key_file, key_secret), ca_file)
+        answer = ask(cluster, name, records, caller, explain=explain, server_name=server_name)
         if output == "json":
             print(json.dumps(answer, indent=2))
         else:

@@ -71,8 +71,8 @@ class Cluster:
         return True
 
     @contextmanager
-    def forward(self, target: str, port: str) -> Iterator[str]:
-        """Address on this machine that leads to a port of `target` while the block runs.
+    def forward(self, target: str, port: str) -> Iterator[tuple[str, int]]:
+        """Host and port of this machine that lead to a port of `target` while the block runs.
 
         Raises:
             ClusterError: It cannot be reached; the message is kubectl's.
@@ -81,10 +81,10 @@ class Cluster:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
             try:
                 first = running.stdout.readline() if running.stdout else ""
-                if (found := re.match(r"Forwarding from (127\.0\.0\.1:\d+)", first)) is None:
+                if (found := re.match(r"Forwarding from (127\.0\.0\.1):(\d+)", first)) is None:
                     running.terminate()
                     raise ClusterError(running.communicate()[1].strip() or "kubectl port-forward ended")
-                yield f"http://{found[1]}"
+                yield found[1], int(found[2])
             finally:
                 running.terminate()
 

@@ -1,15 +1,15 @@
 """Records of customers, read from a file or a pipe and scored through the ChurnModel's Service."""
 
+import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
+from churn_kubectl.call import HTTP, HTTPS, Caller, post
 from churn_kubectl.cluster import Cluster
 from churn_kubectl.errors import ChurnError
+from churn_kubectl.read import read_model
 
-SECONDS = 30
 SHAPE = 'give customers as JSON: one object, a list, {"records": […]}, or an object a line'
 
 
@@ -34,27 +34,53 @@ def read_records(text: str) -> list[dict[str, Any]]:
 
 
 def ask(
-    cluster: Cluster, name: str, records: list[dict[str, Any]], *, explain: bool, headers: Sequence[str] = ()
+    cluster: Cluster,
+    name: str,
+    records: list[dict[str, Any]],
+    caller: Caller,
+    *,
+    explain: bool,
+    server_name: str | None = None,
 ) -> dict[str, Any]:
     """The server's answer, through a tunnel that kubectl makes to one of the replicas.
+
+    Args:
+        cluster: Settled.
+        name: The ChurnModel's.
+        records: Customers.
+        caller: Who asks.
+        explain: With the strongest reasons.
+        server_name: Whom to ask for; else by the Service's name in the cluster.
 
     Raises:
         ChurnError: No replica can be reached, or the server refuses the records: its own words.
     """
     body = json.dumps({"records": records} | ({"explain": True} if explain else {})).encode()
-    named = dict(_header(line) for line in headers) | {"Content-Type": "application/json"}
-    with cluster.forward(f"service/{name}", "http") as address:
-        request = urllib.request.Request(  # noqa: S310  # an address of this machine
-            f"{address}/predict", data=body, headers=named
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-                found: dict[str, Any] = json.load(answer)
-                return found
-        except urllib.error.HTTPError as error:
-            raise ChurnError(f"the server answers {error.code}: {_words(error.read())}") from None
-        except (OSError, ValueError) as error:
-            raise ChurnError(f"the replica does not answer: {error}") from None
+    port = _port(cluster, name)
+    asked = server_name or f"{name}.{cluster.namespace}.svc"
+    with cluster.forward(f"service/{name}", port) as address:
+        status, answer = post(address, asked, body, caller, tls=port == HTTPS)
+    if status != http.client.OK:
+        raise ChurnError(f"the server answers {status}: {_words(answer)}")
+    found: dict[str, Any] = json.loads(answer)
+    return found
+
+
+def read_headers(lines: Sequence[str]) -> dict[str, str]:
+    """Headers of lines such as `Name: value`.
+
+    Raises:
+        ChurnError: One has no colon.
+    """
+    return dict(_header(line) for line in lines)
+
+
+def _port(cluster: Cluster, name: str) -> str:
+    service = cluster.get("service", name)
+    if service is None:
+        read_model(cluster, name)
+        raise ChurnError(f"{name} has no Service yet; `kubectl churn status {name}` says why")
+    return HTTPS if any(port.get("name") == HTTPS for port in service["spec"]["ports"]) else HTTP
 
 
 def _header(line: str) -> tuple[str, str]:
