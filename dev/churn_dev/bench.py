@@ -5,7 +5,6 @@ Counts come from the API server's audit log and are exact; times are of this mac
 
 import http.client
 import statistics
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -20,13 +19,14 @@ from churn_dev.churnmodel import churn_model, restricted_namespace, wait_ready
 from churn_dev.cluster import Cluster
 from churn_dev.console import step
 from churn_dev.kubectl import Kubectl, Object, wait_until
+from churn_dev.memory import resident
+from churn_dev.served import served
 
 NAMESPACE = "churn-bench"
 OPERATOR = "churn-operator/"
 CHILDREN = 7
 """Deployment, Service, HPA, PDB, NetworkPolicy, ConfigMap, ControllerRevision."""
 AT_REST_SECONDS = 120
-MEBIBYTE = 1024
 MARKS = ("<!-- figures -->", "<!-- end of figures -->")
 
 
@@ -87,29 +87,21 @@ def run(name: str) -> list[Figure]:
 def serving_start(bundle: Path, *, runs: int = 7) -> Iterable[Figure]:
     """Time from starting `serve` to its first 200 on /readyz, and its memory then."""
     with step("serving start"):
-        samples = [_serve_once(bundle, port=18080 + 2 * number) for number in range(runs)]
+        samples = [_serve_once(bundle) for _ in range(runs)]
     seconds = statistics.median(sample[0] for sample in samples)
     rss = statistics.median(sample[1] for sample in samples)
     yield at_most("serving: process start to ready, median of 7", seconds, 0.6, "s", digits=2)
     yield at_most("serving: resident memory when ready (process)", rss, 90, "MB")
 
 
-def _serve_once(bundle: Path, port: int) -> tuple[float, float]:
-    command: list[str | Path] = [
-        bundles.serving_program(), "serve", "--model", bundle, "--host", "127.0.0.1", "--port", str(port),
-        "--metrics-port", str(port + 1),
-    ]  # fmt: skip
+def _serve_once(bundle: Path) -> tuple[float, float]:
     started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not _is_ready(port + 1):
+    with served(bundle) as server:
+        while not _is_ready(server.metrics_port):
             if time.monotonic() - started > 30:
                 raise TimeoutError("the server was not ready within 30 s")
             time.sleep(0.005)
-        return time.monotonic() - started, resident(Path(f"/proc/{process.pid}/status").read_text())
-    finally:
-        process.kill()
-        process.wait()
+        return time.monotonic() - started, server.memory
 
 
 def _is_ready(port: int) -> bool:
@@ -122,12 +114,6 @@ def _is_ready(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def resident(status: str) -> float:
-    """Resident memory in MB from the text of a /proc/PID/status."""
-    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(kilobytes) / MEBIBYTE
 
 
 class OperatorBench:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from churn_dev import fleet, kwok
 from churn_dev.audit import AuditLog
-from churn_dev.bench import CHILDREN, Figure, at_most, few_requests, resident
+from churn_dev.bench import CHILDREN, Figure, at_most, few_requests
 from churn_dev.console import step
 from churn_dev.disturb_children import DISTURBANCES, Repair, disturb
 from churn_dev.handover import hand_over
 from churn_dev.kubectl import Kubectl, Object, condition, wait_until
 from churn_dev.local import LocalCluster
+from churn_dev.memory import resident
 from churn_dev.operator_process import SYSTEM, Operator, install_rights
 from churn_operator.errors import ApiError
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, DEPLOYMENT

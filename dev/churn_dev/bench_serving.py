@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from churn_dev import bench_peers, bundles, questions
+from churn_dev import bench_peers, bench_wire, questions
 from churn_dev.bench import Figure, serving_start
 from churn_dev.console import step
+from churn_dev.served import Served, served
 from churn_dev.wrk import Load, Question, ask_once, load, require_wrk
 
-ECHO, SERVING, WITHOUT_DRIFT, PEER = (f"http://127.0.0.1:{port}" for port in (18090, 18092, 18096, 18100))
+ECHO, PEER = (f"http://127.0.0.1:{port}" for port in (18090, 18100))
+CORE = 0
 ROUNDS = 5
 PEER_ROUNDS = 3
 RATE: Callable[[Load], float] = lambda seen: seen.rate  # noqa: E731
@@ -28,66 +30,70 @@ def run(bundle: Path) -> list[Figure]:
     """Measures everything with the bundle served by this environment."""
     require_wrk()
     records = questions.complete_records(bundle)
-    with _running(_serve(bundle, SERVING), SERVING):
+    with served(bundle, core=CORE) as ours:
         with _running([sys.executable, "-m", "churn_dev.echo", _port(ECHO)], ECHO):
-            figures = list(_beside_the_echo(records[0]))
-        with _running([*_serve(bundle, WITHOUT_DRIFT), "--no-drift"], WITHOUT_DRIFT):
-            figures.append(_cost_of_drift(records[0]))
-        figures += _beside_peers(records)
+            figures = list(_beside_the_echo(ours, records[0]))
+        with served(bundle, core=CORE, drift=False) as without:
+            figures.append(_cost_of_drift(ours, without, records[0]))
+        figures += _beside_peers(ours, records)
+    with served(bundle, core=CORE, grpc_port=0) as ours:
+        figures += bench_wire.figures(ours, records)
     return [*figures, *serving_start(bundle)]
 
 
-def _beside_the_echo(record: questions.Record) -> Iterator[Figure]:
+def _beside_the_echo(ours: Served, record: questions.Record) -> Iterator[Figure]:
     body = questions.friendly(record)
     for connections, goal in ((64, 0.80), (16, 0.60)):
-        yield _share_of_echo(f"one raw record a request, {connections} connections", body, connections, goal)
+        yield _share_of_echo(
+            ours, f"one raw record a request, {connections} connections", body, connections, goal
+        )
     with step("1 connection"):
-        pairs = _in_turns(_predict(ECHO, body), _predict(SERVING, body), 1, ROUNDS)
-    ratios = [ours.median / echo.median for echo, ours in pairs]
+        pairs = _in_turns(_predict(ECHO, body), _predict(ours.url, body), 1, ROUNDS)
+    ratios = [mine.median / echo.median for echo, mine in pairs]
     yield Figure(
         "one connection: median time to the answer, times the echo's",
-        "≤ 2", _shown(ratios, [ours.median * 1e6 for _, ours in pairs], " us"),
+        "≤ 2", _shown(ratios, [mine.median * 1e6 for _, mine in pairs], " us"),
         statistics.median(ratios) <= 2,
     )  # fmt: skip
     yield _share_of_echo(
-        "the same with reasons, 64 connections", questions.friendly(record, explain=True), 64, 0.40
+        ours, "the same with reasons, 64 connections", questions.friendly(record, explain=True), 64, 0.40
     )
 
 
-def _share_of_echo(what: str, body: bytes, connections: int, goal: float) -> Figure:
+def _share_of_echo(ours: Served, what: str, body: bytes, connections: int, goal: float) -> Figure:
     with step(what):
-        pairs = _in_turns(_predict(ECHO, body), _predict(SERVING, body), connections, ROUNDS)
+        pairs = _in_turns(_predict(ECHO, body), _predict(ours.url, body), connections, ROUNDS)
     return _at_least(f"{what}: share of the echo's rate", f"{goal:.2f}", pairs, goal)
 
 
-def _cost_of_drift(record: questions.Record) -> Figure:
+def _cost_of_drift(ours: Served, without: Served, record: questions.Record) -> Figure:
     body = questions.friendly(record)
     with step("with and without drift"):
-        pairs = _in_turns(_predict(WITHOUT_DRIFT, body), _predict(SERVING, body), 64, ROUNDS)
+        pairs = _in_turns(_predict(without.url, body), _predict(ours.url, body), 64, ROUNDS)
     return _at_least("counting drift, 64 connections: share of the rate without it", "0.97", pairs, 0.97)
 
 
-def _beside_peers(records: list[questions.Record]) -> Iterator[Figure]:
+def _beside_peers(ours: Served, records: list[questions.Record]) -> Iterator[Figure]:
     best = float("inf")
     for peer in bench_peers.PEERS:
         with step(f"beside {peer.title}"), _running(peer.command(_port(PEER)), PEER):
             bench_peers.require_probability(peer, ask_once(peer.question(PEER, records[:1])))
-            ours = _predict(SERVING, questions.friendly(records[0]))
-            pairs = _in_turns(peer.question(PEER, records[:1]), ours, 64, PEER_ROUNDS)
+            asked = _predict(ours.url, questions.friendly(records[0]))
+            pairs = _in_turns(peer.question(PEER, records[:1]), asked, 64, PEER_ROUNDS)
             if peer.name == "mlserver":
-                yield _tensors_beside(peer, records)
-        ratios = [ours.rate / theirs.rate for theirs, ours in pairs]
+                yield _tensors_beside(ours, peer, records)
+        ratios = [mine.rate / theirs.rate for theirs, mine in pairs]
         best = min(best, statistics.median(ratios))
         what = f"one raw record a request, 64 connections: times the rate of {peer.title}"
         yield Figure(what, "", _shown(ratios, [theirs.rate for theirs, _ in pairs], "/s there"))
     yield Figure("the same, times the best of them", "> 100", f"{best:.0f}", best > 100)
 
 
-def _tensors_beside(peer: bench_peers.Peer, records: list[questions.Record]) -> Figure:
+def _tensors_beside(ours: Served, peer: bench_peers.Peer, records: list[questions.Record]) -> Figure:
     """MLServer refuses the binary extension (422), so it is asked in JSON, its own form."""
-    ours = questions.binary_tensors(f"{SERVING}/v2/models/telco/infer", records)
-    ask_once(ours)
-    pairs = _in_turns(peer.question(PEER, records), ours, 4, PEER_ROUNDS)
+    asked = questions.binary_tensors(f"{ours.url}/v2/models/telco/infer", records)
+    ask_once(asked)
+    pairs = _in_turns(peer.question(PEER, records), asked, 4, PEER_ROUNDS)
     what = f"{len(records):,} rows a request, V2 binary: times the rows a second of {peer.title} (JSON)"
     return _at_least(what, "5", pairs, 5)
 
@@ -116,18 +122,10 @@ def _port(server: str) -> str:
     return server.rpartition(":")[2]
 
 
-def _serve(bundle: Path, server: str) -> list[str | Path]:
-    port = int(_port(server))
-    return [
-        bundles.serving_program(), "serve", "--model", bundle, "--host", "127.0.0.1",
-        "--port", str(port), "--metrics-port", str(port + 1),
-    ]  # fmt: skip
-
-
 @contextmanager
 def _running(command: list[str | Path], server: str) -> Iterator[None]:
     process = subprocess.Popen(
-        ["taskset", "-c", "0", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ["taskset", "-c", str(CORE), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + 120

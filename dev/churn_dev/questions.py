@@ -6,7 +6,10 @@ import struct
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pyarrow as pa
+
 from churn_dev.wrk import Question
+from churn_serving.server.oip import inference_pb2 as pb
 
 Record: TypeAlias = dict[str, str | float]
 ROWS = 1000
@@ -27,6 +30,37 @@ def friendly(record: Record, *, explain: bool = False) -> bytes:
     """A body of `POST /predict`, with the customer's id, and with `explain` where reasons are wanted."""
     asked: dict[str, Any] = {"records": [{"customerID": "7590-VHVEG", **record}]}
     return json.dumps({**asked, "explain": True} if explain else asked).encode()
+
+
+def together(url: str, records: list[Record]) -> Question:
+    """All of them in one body of `POST /predict`."""
+    return Question(url, json.dumps({"records": records}).encode())
+
+
+def lines(url: str, records: list[Record]) -> Question:
+    """The same as a stream, a record a line."""
+    body = "".join(f"{json.dumps(record)}\n" for record in records).encode()
+    return Question(url, body, {"Content-Type": "application/x-ndjson"})
+
+
+def arrow(url: str, records: list[Record]) -> Question:
+    """The same as a stream of one record batch."""
+    table = pa.Table.from_pylist(records)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return Question(
+        url, sink.getvalue().to_pybytes(), {"Content-Type": "application/vnd.apache.arrow.stream"}
+    )
+
+
+def infer_message(model: str, records: list[Record]) -> bytes:
+    """A ModelInferRequest with the tensors of `binary_tensors`, raw."""
+    asked = pb.ModelInferRequest(model_name=model)
+    for column in v2_columns(records):
+        asked.inputs.add(name=column["name"], datatype=column["datatype"], shape=column["shape"])
+        asked.raw_input_contents.append(_packed(column["data"], column["datatype"]))
+    return asked.SerializeToString()
 
 
 def v2_columns(records: list[Record]) -> list[dict[str, Any]]:
