@@ -8,7 +8,6 @@ from typing import Any
 from churn_kubectl.call import HTTP, HTTPS, Caller, post
 from churn_kubectl.cluster import Cluster
 from churn_kubectl.errors import ChurnError
-from churn_kubectl.read import read_model
 
 SHAPE = 'give customers as JSON: one object, a list, {"records": […]}, or an object a line'
 
@@ -78,8 +77,8 @@ def read_headers(lines: Sequence[str]) -> dict[str, str]:
 def _port(cluster: Cluster, name: str) -> str:
     service = cluster.get("service", name)
     if service is None:
-        read_model(cluster, name)
-        raise ChurnError(f"{name} has no Service yet; `kubectl churn status {name}` says why")
+        where = f"namespace {cluster.namespace}"
+        raise ChurnError(f"no Service {name} in {where}; `kubectl churn status` shows its ChurnModels")
     return HTTPS if any(port.get("name") == HTTPS for port in service["spec"]["ports"]) else HTTP
 
 
