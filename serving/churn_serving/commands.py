@@ -81,10 +81,10 @@ def write_card(directory: Path, data: Path, out: Path, digest: str | None) -> No
     """Draw the model card of a bundle on labelled customers."""
     model = load_model(directory, digest)
     try:
-        from churn_serving.train.table import read_table
+        from churn_serving.train.table import MIN_MEASURED, read_table
     except ModuleNotFoundError as error:
         raise _missing_card(error) from None
-    _draw_card(model, read_table(data), out)
+    _draw_card(model, read_table(data, MIN_MEASURED), out)
 
 
 def _draw_card(model: Model, holdout: Any, out: Path) -> None:
@@ -185,12 +185,12 @@ def compare_bundles(first: Path, second: Path, data: Path, *, resamples: int, se
     models = load_model(first), load_model(second)
     try:
         from churn_serving.train.compare import compare
-        from churn_serving.train.table import read_table
+        from churn_serving.train.table import MIN_MEASURED, read_table
     except ModuleNotFoundError as error:
         raise DataError(
             f"{error.name} is not installed; comparing needs: pip install 'churn-serving[train]'"
         ) from None
-    found = compare(*models, read_table(data), resamples=resamples, seed=seed)
+    found = compare(*models, read_table(data, MIN_MEASURED), resamples=resamples, seed=seed)
     for letter, model in zip("AB", models, strict=True):
         manifest = model.manifest
         print(

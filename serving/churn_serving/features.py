@@ -291,7 +291,7 @@ def _categorical(feature: Categorical) -> Callable[[Any], float]:
             code = codes.get(value)
             if code is not None:
                 return code
-            return missing() if is_missing(value) else UNSEEN
+            return missing() if is_missing(value) else codes.get(value.strip(), UNSEEN)
         if value is None:
             return missing()
         raise _InvalidValueError("expected text")

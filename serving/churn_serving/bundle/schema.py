@@ -12,7 +12,9 @@ FORMAT_VERSION = 1
 GOLDEN_TOLERANCE = 1e-5
 MIN_GOLDEN_ROWS = 32
 
-Text = Annotated[str, Meta(min_length=1, max_length=256)]
+MAX_NAME = 256
+
+Text = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 

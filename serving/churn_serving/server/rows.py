@@ -165,7 +165,7 @@ class _Codes(dict[str | None, float]):
 
     def __missing__(self, text: str | None) -> float:
         if text is not None and not is_missing(text):
-            return UNSEEN
+            return self.get(text.strip(), UNSEEN)
         if self._nullable:
             return self._missing
         raise ValueError

@@ -5,7 +5,7 @@ The rules, in order:
 1. one value only: ignored, it tells nothing
 2. true/false: boolean
 3. numbers only: numeric, however few different ones (0/1 too); `--categorical` says that they are codes
-4. dates: refused, a date seen in training never comes again
+4. dates: refused, a date seen in training never comes again; so are numbers such as 1,234.50, 5 % or $3
 5. text: categorical, up to 100 different ones; numbers with leading zeros are text (post codes)
 
 Blank, NA, N/A, NaN and null are missing values in every kind. What looks like the customers' id is refused
@@ -15,15 +15,15 @@ by name.
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from churn_serving.bundle.schema import Boolean, Categorical, Feature, Numeric
+from churn_serving.bundle.schema import MAX_NAME, Boolean, Categorical, Feature, Numeric
 from churn_serving.errors import DataError
-from churn_serving.features import is_missing, parse_boolean, parse_number
+from churn_serving.features import FLOAT32_MAX, is_missing, parse_boolean, parse_number
 from churn_serving.train.table import Table
 
 MAX_CATEGORIES = 100
@@ -36,6 +36,11 @@ _DATES = re.compile(
 )
 _ID_NAME = re.compile(
     r"(?i)(^|[_\- .])(id|uuid|guid|key)$|[a-z](Id|ID)$|(?i:customer|account|user)[_\- ]?(no|nr|number)$"
+)
+# 1,234.50 and 1.234,50, with a sign of money or percent: numbers to people, texts to a program.
+_FOR_PEOPLE = re.compile(
+    r"[-+]?[$€£¥]?[-+]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?\s?[%€$£¥]?"
+    r"|[-+]?[$€£¥]?[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?\s?[%€$£¥]?"
 )
 _LEADING_ZERO = re.compile(r"0\d+")
 
@@ -75,6 +80,7 @@ def decide_columns(
     Raises:
         DataError: Names every column that cannot be used and the options that mend it all.
     """
+    _check_names(table)
     columns = Columns()
     refusals: list[_Refusal] = []
     for name, cells in table.columns.items():
@@ -99,6 +105,13 @@ def decide_columns(
     return columns
 
 
+def _check_names(table: Table) -> None:
+    for name in table.columns:
+        if len(name) > MAX_NAME:
+            told = f"column {name[:40] + '…'!r} has a name of {len(name)} characters"
+            raise DataError(f"{told}; at most {MAX_NAME} are allowed: rename it")
+
+
 def _decide(name: str, cells: Sequence[str], *, as_text: bool, most: int) -> Feature | Ignored | _Refusal:
     counts = Counter(cells)
     present = {value: count for value, count in counts.items() if not is_missing(value)}
@@ -112,9 +125,27 @@ def _decide(name: str, cells: Sequence[str], *, as_text: bool, most: int) -> Fea
             _LEADING_ZERO.fullmatch(value) for value in present
         ):
             return _numeric(name, cells, present, nullable=nullable)
-        if all(_DATES.fullmatch(value) for value in present):
+        if holds_dates(present):
             return _Refusal(name, "holds dates", is_id=False)
+        if _is_for_people(present):
+            why = (
+                "holds numbers as people write them, with commas or signs of money or percent: write them"
+                f" plainly, as 1234.5, or take them as texts with --categorical {shlex.quote(name)}"
+            )
+            return _Refusal(name, why, is_id=False)
     return _categorical(name, present, nullable=nullable, most=most)
+
+
+def holds_dates(values: Iterable[str]) -> bool:
+    """Whether all of them are dates, with or without a time."""
+    return all(_DATES.fullmatch(value) for value in values)
+
+
+def _is_for_people(present: Collection[str]) -> bool:
+    plain = sum(value.isdecimal() for value in present)
+    return plain < len(present) and all(
+        _FOR_PEOPLE.fullmatch(value) and not _LEADING_ZERO.fullmatch(value) for value in present
+    )
 
 
 def _boolean(name: str, present: dict[str, int], *, nullable: bool) -> Boolean:
@@ -129,17 +160,19 @@ def _numeric(
     values = np.array([parsed[cell] for cell in cells if cell in parsed], dtype=np.float64)
     if _numbers_the_rows(name, values):
         return _Refusal(name, "gives each row its own number", is_id=True)
-    with np.errstate(over="ignore"):
-        centre, scale = float(values.mean()), float(values.std())
-    if not np.isfinite([centre, scale]).all():
-        return _Refusal(name, "holds numbers too large to compute with", is_id=False)
+    least, most = float(values.min()), float(values.max())
+    if max(-least, most) > FLOAT32_MAX:
+        why = f"holds numbers beyond {FLOAT32_MAX:.2g}, which a 32-bit float does not hold: leave those blank"
+        return _Refusal(name, why, is_id=False)
+    # The squares of very small numbers vanish, and with them their deviation.
+    scale = float(values.std()) or most - least or 1.0
     return Numeric(
         name=name,
         nullable=nullable,
-        minimum=float(values.min()),
-        maximum=float(values.max()),
-        centre=centre,
-        scale=scale or 1.0,
+        minimum=least,
+        maximum=most,
+        centre=float(values.mean()),
+        scale=scale,
         typical=float(np.quantile(values, 0.5, method="lower")),
     )
 

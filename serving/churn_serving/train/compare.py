@@ -86,7 +86,7 @@ def compare(first: Model, second: Model, table: Table, *, resamples: int, seed: 
     target, positive = told[0]
     require_column(table, target, "the models' target")
     labelled = drop_unlabelled(table, target)
-    churned = read_labels(labelled, target, positive).churned
+    churned = read_labels(labelled, target, positive, least=1).churned
     scores = [_score(model, labelled) for model in (first, second)]
     both = ~np.isnan(scores[0]) & ~np.isnan(scores[1])
     if len(set(churned[both].tolist())) < 2:

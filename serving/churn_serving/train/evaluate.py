@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
@@ -84,13 +85,20 @@ def _bin(feature: Feature, cells: Sequence[str]) -> FeatureReference:
         case Numeric():
             numbers = np.array(values, dtype=np.float64)
             edges = np.quantile(numbers, _DECILES, method="lower") if values else numbers
-            return _bin_numbers(np.unique(edges), numbers, missing=missing)
+            return _bin_scaled(feature, np.unique(edges), numbers, missing=missing)
         case Boolean():
             counted = Counter(values)
             return CategoryReference(counts=[counted[False], counted[True]], missing=missing)
         case Categorical():
             counted = Counter(values)
             return CategoryReference(counts=[counted[name] for name in feature.categories], missing=missing)
+
+
+def _bin_scaled(feature: Numeric, edges: Floats, values: Floats, *, missing: int) -> NumericReference:
+    """Counted as the served ones are, rounded to float32: or values that fall together there would drift."""
+    rounded, at = [((each - feature.centre) / feature.scale).astype(np.float32) for each in (values, edges)]
+    counted = _bin_numbers(at.astype(np.float64), rounded.astype(np.float64), missing=missing)
+    return msgspec.structs.replace(counted, edges=edges.tolist())
 
 
 def _bin_numbers(edges: Floats, values: Floats, *, missing: int) -> NumericReference:

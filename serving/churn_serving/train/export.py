@@ -27,7 +27,7 @@ from churn_serving.errors import DataError
 from churn_serving.scorer import Scorer
 from churn_serving.train.assemble import Trained, assemble, created, encode_table, libraries
 from churn_serving.train.calibration import Floats
-from churn_serving.train.columns import Columns, Ignored, decide_columns
+from churn_serving.train.columns import Columns, Ignored, decide_columns, holds_dates
 from churn_serving.train.estimates import singles_of, trace_classifier
 from churn_serving.train.evaluate import measure
 from churn_serving.train.onnx_estimates import build_traced
@@ -91,7 +91,7 @@ def export(pipeline: Any, plan: ExportPlan) -> Trained:
     labels = read_labels(table, plan.target, plan.positive)
     learnt = learnt_values(pipeline)
     columns = _decide(table, names, plan, learnt)
-    frame = to_frame(columns.features, pipeline.feature_names_in_, table)
+    frame = to_frame(columns.features, pipeline.feature_names_in_, table, learnt)
     positive = positive_class(pipeline, plan.positive)
     expected = probabilities(pipeline, frame, positive)
     features, model = _build(pipeline, columns, frame, learnt)
@@ -147,8 +147,8 @@ def _decide(
     others = [name for name in table.columns if name not in {*names, *apart}]
     try:
         columns = decide_columns(
-            table, target=plan.target, id_column=plan.id_column, drop=others, categorical=plan.categorical,
-            max_categories=MAX_TEXTS,
+            table, target=plan.target, id_column=plan.id_column, drop=others,
+            categorical=[*plan.categorical, *_learnt_as_texts(learnt)], max_categories=MAX_TEXTS,
         )  # fmt: skip
     except DataError as error:
         told = str(error).partition("\nAdd: ")[0]
@@ -163,10 +163,19 @@ def _decide(
     return columns
 
 
+def _learnt_as_texts(learnt: Mapping[str, Collection[Any]]) -> list[str]:
+    """Columns whose numbers or flags an encoder was given as texts: it does not know them otherwise."""
+    return [
+        name
+        for name, values in learnt.items()
+        if values and all(isinstance(value, str) for value in values) and not holds_dates(values)
+    ]
+
+
 def _with_learnt(feature: Feature, values: Collection[Any]) -> Feature:
     if not isinstance(feature, Categorical):
         return feature
-    texts = {value for value in values if isinstance(value, str)}
+    texts = {value.strip() for value in values if isinstance(value, str)}
     return msgspec.structs.replace(feature, categories=sorted({*feature.categories, *texts}))
 
 

@@ -28,13 +28,13 @@ def build_page(model: Model, table: Table) -> str:
     """HTML: how good the model is on labelled customers whom it was not trained on, one hopes.
 
     Raises:
-        DataError: The table lacks the model's columns or its target, or has too few of either outcome; or
+        DataError: The table lacks the model's columns or its target, or all rows are of one outcome; or
             matplotlib is not installed.
     """
     manifest = model.manifest
     require_column(table, manifest.target, "the model's target")
     labelled = drop_unlabelled(table, manifest.target)
-    churned = read_labels(labelled, manifest.target, manifest.positive).churned
+    churned = read_labels(labelled, manifest.target, manifest.positive, least=1).churned
     kept, matrix = encode_accepted(model, labelled)
     churned = churned[kept]
     if len({*churned.tolist()}) < 2:

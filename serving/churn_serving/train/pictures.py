@@ -98,13 +98,14 @@ def draw(churned: Churned, probability: Floats, weights: Sequence[Weight]) -> st
 
 
 def _draw_lift(axes: Any, churned: Churned, probability: Floats) -> None:
-    tenths = np.array_split(np.argsort(-probability, kind="stable"), 10)
+    count = min(10, len(churned))
+    tenths = np.array_split(np.argsort(-probability, kind="stable"), count)
     lifts = [churned[tenth].mean() / churned.mean() for tenth in tenths]
-    axes.bar(range(1, 11), lifts)
+    axes.bar(range(1, count + 1), lifts)
     axes.axhline(1, color="black", linestyle="--", linewidth=1)
     axes.set(
         title="Lift by tenth of customers", xlabel="tenth, the most probable first",
-        ylabel="churners, times the average", xticks=range(1, 11),
+        ylabel="churners, times the average", xticks=range(1, count + 1),
     )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from churn_serving.train.parquet import is_parquet, read_columns
 
 MIN_ROWS = 100
 MIN_ROWS_PER_CLASS = 10
+MIN_MEASURED = 2
+"""Rows to measure on: one of each outcome. Few rows tell little, which the intervals say."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,17 @@ class Labels:
     negative: str
 
 
-def read_table(path: Path) -> Table:
-    """Read the whole file, Parquet where it begins as Parquet does, else CSV.
+def read_table(path: Path, least: int = MIN_ROWS) -> Table:
+    """Read the whole file, Parquet where it begins as Parquet does, else CSV; of `least` rows or more.
 
     Raises:
         DataError: See `csvfile` and `parquet`; or a row does not have as many cells as the header.
     """
     columns = read_columns(path) if is_parquet(path) else _read_csv(path)
     table = Table(columns, _digest(path))
-    if table.rows < MIN_ROWS:
-        raise DataError(
-            f"{path} has {table.rows} customers; at least {MIN_ROWS} are needed to train and to test"
-        )
+    if table.rows < least:
+        purpose = "to train and to test" if least >= MIN_ROWS else "to measure"
+        raise DataError(f"{path} has {table.rows} customers; at least {least} are needed {purpose}")
     return table
 
 
@@ -99,11 +100,11 @@ def drop_unlabelled(table: Table, target: str) -> Table:
     return Table(columns, table.digest)
 
 
-def read_labels(table: Table, target: str, positive: str) -> Labels:
+def read_labels(table: Table, target: str, positive: str, least: int = MIN_ROWS_PER_CLASS) -> Labels:
     """Which rows churned: those whose target is `positive`, as text or as the same number.
 
     Raises:
-        DataError: No row or every row is positive, or too few of either to train and to test.
+        DataError: No row or every row is positive, or fewer than `least` are of either outcome.
     """
     cells = table.columns[target]
     counts = Counter(cells)
@@ -115,8 +116,8 @@ def read_labels(table: Table, target: str, positive: str) -> Labels:
     if not others:
         raise DataError(f"{target!r} is {positive!r} in every row; a model needs customers who stayed too")
     few = min(int(churned.sum()), int((~churned).sum()))
-    if few < MIN_ROWS_PER_CLASS:
-        raise DataError(f"only {few} rows are of the rarer outcome; at least {MIN_ROWS_PER_CLASS} are needed")
+    if few < least:
+        raise DataError(f"only {few} rows are of the rarer outcome; at least {least} are needed")
     name = max(matching, key=lambda value: counts[value])
     return Labels(churned, name, others[0] if len(others) == 1 else f"not {name}")
 

@@ -16,7 +16,7 @@ import pandas as pd
 from churn_serving.bundle.schema import Categorical, Feature
 from churn_serving.errors import DataError
 from churn_serving.train.calibration import Floats
-from churn_serving.train.terms import Lookup
+from churn_serving.train.terms import Lookup, spellings
 
 _NEVER_SEEN = "a text that was never seen"
 
@@ -44,7 +44,10 @@ def domain_of(feature: Feature, column: pd.Series, learnt: Collection[Any]) -> D
     """The values of a column: the categories, or the different numbers of the data and those `learnt`."""
     if isinstance(feature, Categorical):
         keys = [float(code) for code in range(len(feature.categories))]
-        return Domain(feature.name, feature.categories, keys, feature.typical, _NEVER_SEEN, feature.nullable)
+        spelt = spellings(learnt)
+        texts = [spelt.get(text, text) for text in feature.categories]
+        typical = spelt.get(feature.typical, feature.typical)
+        return Domain(feature.name, texts, keys, typical, _NEVER_SEEN, feature.nullable)
     values = sorted({*column.dropna().tolist(), *learnt})
     unseen = max(values) + 1 if not isinstance(values[0], bool) else None
     keys = [float(value) for value in values]

@@ -4,9 +4,9 @@ A term is one column of a matrix inside the pipeline. Terms name features, and a
 builds terms, nothing else.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -78,6 +78,12 @@ class Computed:
 
 
 Term: TypeAlias = Text | Number | Lookup | Computed
+
+
+def spellings(learnt: Collection[Any]) -> dict[str, str]:
+    """How the pipeline learnt texts that have blanks around them in its data and none in a bundle."""
+    texts = {value for value in learnt if isinstance(value, str)}
+    return {text.strip(): text for text in texts if text.strip() not in texts}
 
 
 def rescale(term: Term, centre: float, scale: float) -> Term | None:

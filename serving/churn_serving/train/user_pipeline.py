@@ -1,6 +1,6 @@
 """A user's fitted pipeline: what it is, which columns it takes, what it says of customers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from churn_serving.features import is_missing, parse_cell, parse_number
 from churn_serving.train.calibration import Floats
 from churn_serving.train.estimates import fitted_in, pipelines_in
 from churn_serving.train.table import Table, require_column
+from churn_serving.train.terms import spellings
 from churn_serving.train.trace import positions
 
 
@@ -137,21 +138,26 @@ def positive_class(pipeline: Any, positive: str) -> int:
     raise DataError(f"--positive: the pipeline's classes are {classes[0]!r} and {classes[1]!r}")
 
 
-def to_frame(features: Sequence[Feature], names: Sequence[str], table: Table) -> pd.DataFrame:
+def to_frame(
+    features: Sequence[Feature], names: Sequence[str], table: Table, learnt: Mapping[str, Collection[Any]]
+) -> pd.DataFrame:
     """The table as pandas reads such a file: whole numbers as integers, texts, true and false, NaN.
 
     Args:
         features: What the pipeline looks at.
         names: The columns that it was fitted on, in their order; those that it drops are empty.
         table: Holds the features' columns.
+        learnt: Values that encoders were fitted on, by column: texts are spelt as there.
     """
-    read = {feature.name: _series(feature, table) for feature in features}
+    read = {feature.name: _series(feature, table, learnt.get(feature.name, ())) for feature in features}
     return pd.DataFrame({name: read.get(name, [np.nan] * table.rows) for name in names})
 
 
-def _series(feature: Feature, table: Table) -> Any:
+def _series(feature: Feature, table: Table, learnt: Collection[Any]) -> Any:
     cells = table.columns[feature.name]
+    spelt = spellings(learnt)
     parsed = {cell: parse_cell(feature, cell) for cell in set(cells)}
+    parsed |= {cell: spelt[cell] for cell in parsed.keys() & spelt.keys()}
     values = [np.nan if parsed[cell] is None else parsed[cell] for cell in cells]
     match feature:
         case Numeric():
