@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
 from churn_serving.errors import ConfigInvalidError
+from churn_serving.logs import log
 from churn_serving.server.access.caller import ANYBODY
 from churn_serving.server.counting import count
 from churn_serving.server.failures import too_late, unexpected
@@ -81,24 +82,15 @@ class GrpcPort:
         settings = serving.settings
         self._settings = settings
         self.number: int = listener.getsockname()[1]
-        self._server = grpc.aio.server(options=_options(settings))
-        calls = _Calls(serving)
-        handlers: dict[str, Any] = {
-            # Of a stream, so that a message that does not arrive in time has a deadline; clients send one.
-            name: grpc.stream_unary_rpc_method_handler(partial(calls.answer, name, answer))
-            for name, answer in _METHODS.items()
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._calls, self._health = _Calls(serving), health.HealthServicer()
         try:
             self._directory = TemporaryDirectory(prefix="churn-grpc-")  # only this user may look into it
         except OSError as error:
             text = f"gRPC needs a directory for temporary files, such as /tmp: {error.strerror}"
             raise ConfigInvalidError(text) from None
-        behind = Path(self._directory.name) / "server"
-        self._server.add_insecure_port(f"unix:{behind}")
-        self._relay = Relay(listener, behind, settings, serving.certificate)
+        self._behind = Path(self._directory.name) / "server"
+        self._server = self._build_server()
+        self._relay = Relay(listener, self._behind, settings, serving.certificate)
 
     async def serve(self, draining: asyncio.Event, closing: asyncio.Event) -> None:
         """Answer until told to leave, and for `drain_seconds` after; then finish what is in flight.
@@ -111,14 +103,40 @@ class GrpcPort:
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         await self._relay.open()
+        renewing = asyncio.create_task(self._renew())
         await draining.wait()
         await self._health.enter_graceful_shutdown()
         self._relay.turn_away()
         with suppress(TimeoutError):
             await asyncio.wait_for(closing.wait(), settings.drain_seconds)
         await self._relay.close(settings.deadline_seconds - settings.drain_seconds)
+        renewing.cancel()
         await self._server.stop(None)
         self._directory.cleanup()
+
+    async def _renew(self) -> None:
+        """Begin anew where the server ends by itself, for ever.
+
+        gRPC's ends for all its clients where one of them asks for a path that is no UTF-8.
+        """
+        while True:
+            with suppress(UnicodeDecodeError):
+                await asyncio.shield(self._server.wait_for_termination())
+            log.error("the gRPC server ended by itself, and begins anew")
+            self._server = self._build_server()
+            await self._server.start()
+
+    def _build_server(self) -> Any:
+        server = grpc.aio.server(options=_options(self._settings))
+        handlers: dict[str, Any] = {
+            # Of a stream, so that a message that does not arrive in time has a deadline; clients send one.
+            name: grpc.stream_unary_rpc_method_handler(partial(self._calls.answer, name, answer))
+            for name, answer in _METHODS.items()
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        server.add_insecure_port(f"unix:{self._behind}")
+        return server
 
 
 class _Calls:
