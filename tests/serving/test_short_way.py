@@ -1,6 +1,7 @@
 """One connection to the traffic port: what is whole at once is answered without a task, and as ever."""
 
 import asyncio
+import gc
 import itertools
 import json
 import re
@@ -315,3 +316,26 @@ async def test_a_large_body_waits_for_the_worker_while_a_probe_and_a_small_one_a
         busy.set()
         await occupied
     assert len(json.loads((await waiting).partition(b"\r\n\r\n")[2])["predictions"]) == 60
+
+
+async def test_connections_that_are_closed_leave_nothing_to_collect(running: Running):
+    """Collections are seldom: what waits for one is memory that grows with each connection."""
+    whole = request(json.dumps({"records": [RECORD]}).encode())
+    ways = [[], [whole], [whole[:-5], whole[-5:]], [whole[:-5]], [whole[:9]], [b"no HTTP\r\n\r\n"]]
+    gc.collect()
+    gc.disable()
+    try:
+        for parts in ways:
+            _, writer = await running.open()
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0.05)
+            writer.transport.abort()
+        async with asyncio.timeout(20):
+            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        left = [each for each in gc.get_objects() if isinstance(each, ScoringConnection)]
+        assert left == []
+    finally:
+        gc.enable()

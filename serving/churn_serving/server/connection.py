@@ -75,6 +75,12 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._serving.settings.max_connections:
             transport.abort()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # What points back at this: else each connection stays until the next collection, which is seldom.
+        del self._patience
+        self.cycle = self.task = None  # type: ignore[assignment]
+
     def shutdown(self) -> None:
         if self.received and not self.in_head:
             super().shutdown()
