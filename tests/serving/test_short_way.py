@@ -318,7 +318,7 @@ async def test_a_large_body_waits_for_the_worker_while_a_probe_and_a_small_one_a
     assert len(json.loads((await waiting).partition(b"\r\n\r\n")[2])["predictions"]) == 60
 
 
-async def test_connections_that_are_closed_leave_nothing_to_collect(running: Running):
+async def test_g5_connections_that_are_closed_leave_nothing_to_collect(running: Running):
     """Collections are seldom: what waits for one is memory that grows with each connection."""
     whole = request(json.dumps({"records": [RECORD]}).encode())
     ways = [[], [whole], [whole[:-5], whole[-5:]], [whole[:-5]], [whole[:9]], [b"no HTTP\r\n\r\n"]]

@@ -75,7 +75,7 @@ def test_a_single_one_that_fails_is_raised_with_its_reason(tmp_path: Path, model
         load_revisions(models_dir, file_of(tmp_path, good={}))
 
 
-async def test_a_swap_under_load_mixes_no_answer(tmp_path: Path, telco_model: Model):
+async def test_g4_a_swap_under_load_mixes_no_answer(tmp_path: Path, telco_model: Model):
     """Each revision has its own threshold in each table: an answer shows which pair it was made with."""
     models = {"a": telco_model, "b": telco_model}
     thresholds = [{"a": 0.1, "b": 0.2}, {"a": 0.3, "b": 0.4}]
