@@ -23,6 +23,9 @@ BEFORE = ROOT / "tests/deploy/fixtures/release-0.1.0"
 """Chart and operator as they were released."""
 CHART_BEFORE = BEFORE / "churn-operator-0.1.0.tgz"
 NAMES = [f"telco-{number:02}" for number in range(20)]
+SCALED = NAMES[1]
+"""An autoscaler took over its four replicas under the release before."""
+AUTOSCALING = {"minReplicas": 1, "maxReplicas": 8, "targetCPUUtilizationPercentage": 70}
 SAME_IMAGE = {"SERVING_IMAGE": "registry.example/serving:1"}
 """A new serving image would roll the pods, and rightly so."""
 
@@ -84,6 +87,10 @@ def standing(kubectl: Kubectl, kubelet: Any) -> Standing:
     )
 
 
+def replicas(kubectl: Kubectl) -> int:
+    return int((kubectl.get("deployment", SCALED) or {"spec": {"replicas": 0}})["spec"]["replicas"])
+
+
 def test_nothing_of_a_model_moves_on_an_upgrade_and_on_the_way_back(
     namespace: Kubectl, model: Build, kubelet: Any, cluster: Cluster, releases: tuple[Operator, Operator]
 ) -> None:
@@ -92,6 +99,10 @@ def test_nothing_of_a_model_moves_on_an_upgrade_and_on_the_way_back(
     apply_crd(cluster, CHART_BEFORE)
     before.start()
     namespace.apply(*(model(replicas=1) | {"metadata": {"name": name}} for name in NAMES))
+    namespace.patch("churnmodel", SCALED, {"spec": {"replicas": 4}})
+    wait_until(lambda: replicas(namespace) == 4, "four replicas", seconds=60)
+    namespace.patch("churnmodel", SCALED, {"spec": {"autoscaling": AUTOSCALING}})
+    wait_until(lambda: namespace.get("horizontalpodautoscaler", SCALED), "the autoscaler", seconds=60)
     served = standing(namespace, kubelet)
     before.stop()
 
@@ -107,6 +118,12 @@ def test_nothing_of_a_model_moves_on_an_upgrade_and_on_the_way_back(
     now.settle(now.audit())
     changed = standing(namespace, kubelet)
     assert (changed.templates, changed.pods) == (served.templates, served.pods)
+
+    namespace.patch("churnmodel", SCALED, {"spec": {"serving": {"podLabels": {"team": "a"}}}})
+    now.settle(now.audit())
+    changed = standing(namespace, kubelet)
+    assert changed.templates[SCALED]["metadata"]["labels"]["team"] == "a"
+    assert replicas(namespace) == 4
     now.stop()
 
     install(cluster, CHART_BEFORE)  # the CRD stays, as with `helm rollback`
