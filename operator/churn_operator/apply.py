@@ -287,7 +287,8 @@ def _pointer(path: tuple[str | int, ...]) -> str:
 
 async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Runs all to their end, then raises the most telling error."""
-    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    waiting = list(coroutines)
+    results = await asyncio.gather(*waiting, return_exceptions=True) if waiting else []
     errors = [result for result in results if isinstance(result, BaseException)]
     if errors:
         raise min(errors, key=_untold)

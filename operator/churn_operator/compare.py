@@ -74,7 +74,9 @@ def covers(observed: Any, desired: Any, path: Path = ()) -> bool:
         return True
     if isinstance(desired, dict):
         return isinstance(observed, dict) and all(
-            covers(observed[key], value, (*path, key)) if key in observed else _left_out(value, path)
+            (observed[key] == value or covers(observed[key], value, (*path, key)))
+            if key in observed
+            else _left_out(value, path)
             for key, value in desired.items()
         )
     if isinstance(desired, list):
@@ -138,7 +140,8 @@ def _foreign(observed: Any, desired: Any, path: Path, *, whole_spec: bool) -> It
         elif "metadata" not in path:  # a label may be called env
             yield from ((*path, key) for key in (observed.keys() & FOREIGN_KEYS) - desired.keys())
         for key, value in desired.items():
-            yield from _foreign(observed.get(key), value, (*path, key), whole_spec=whole_spec)
+            if (seen := observed.get(key)) != value:  # most is equal, and gets no generator of its own
+                yield from _foreign(seen, value, (*path, key), whole_spec=whole_spec)
     elif isinstance(desired, list) and isinstance(observed, list) and (keys := LIST_KEYS.get(str(path[-1]))):
         wanted = {_identity(element, keys): element for element in desired}
         for index in reversed(range(len(observed))):

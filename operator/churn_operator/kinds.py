@@ -6,7 +6,7 @@ from typing import Any
 from churn_operator.api.v1alpha1 import API_VERSION, KIND, PLURAL
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is one object, looked up by the dozen in a pass
 class Kind:
     """A namespaced kind."""
 
