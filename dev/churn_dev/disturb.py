@@ -4,11 +4,13 @@ import itertools
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from churn_dev import cgroups, images
+from churn_dev import cgroups, images, release
 from churn_dev.bundles import Models
 from churn_dev.churnmodel import churn_model, service_url, wait_ready
+from churn_dev.errors import DevError
 from churn_dev.kubectl import Kubectl, KubectlError, Object, condition, wait_until
 from churn_dev.local import LocalCluster
 from churn_operator.api.conditions import BUNDLE_REASONS
@@ -33,6 +35,7 @@ class Disturbed:
         mispinned = {"uri": models.second.model["uri"], "digest": models.first.digest}
         self._images = itertools.cycle([images.SECOND_SERVING, images.SERVING])
         self._models = itertools.cycle([models.second.model, models.first.model])
+        self._thresholds = itertools.cycle([0.4, 0.6])
         self._bad = itertools.cycle([models.truncated.model, models.falsified.model, mispinned])
         self._wanted = churn_model(NAME, models.first.model, replicas=REPLICAS)
         self._apply()
@@ -95,6 +98,31 @@ class Disturbed:
         self._cluster.start("kube-apiserver")
         wait_until(self._api_answers, "the API server to answer")
         self._cluster.start("kube-controller-manager")
+
+    def go_back_and_upgrade(self) -> None:
+        """To the release before, a rollout of the model under it, and up again; nothing else moves the pods.
+
+        Raises:
+            DevError: a pod was replaced, or the spec changed.
+        """
+        self._change_release(release.go_back)
+        self.roll_model()
+        self.settle()
+        self._change_release(release.install)
+
+    def _change_release(self, change: Callable[[LocalCluster], None]) -> None:
+        before = self._standing()
+        change(self._cluster)
+        # Ready in this generation says that the other operator saw it.
+        self._apply(decision={"threshold": next(self._thresholds)})
+        self.settle()
+        after = self._standing()
+        if after != before:
+            raise DevError(f"a change of the release moved a model: {before} became {after}")
+
+    def _standing(self) -> tuple[set[str], Object]:
+        spec: Object = (self._kubectl.get("churnmodel", NAME) or {})["spec"]
+        return {pod["metadata"]["uid"] for pod in self._pods()}, spec | {"decision": None}
 
     def _apply(self, **changes: object) -> None:
         self._wanted["spec"] |= changes

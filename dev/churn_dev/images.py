@@ -19,6 +19,7 @@ PAUSE = "localhost/pause:dev"
 OPERATOR = f"docker.io/churnops/churn-operator:{version('churn-operator')}"
 SERVING = f"docker.io/churnops/churn-serving:{version('churn-serving')}"
 SECOND_SERVING = "docker.io/churnops/test-serving-second:1"
+OPERATOR_BEFORE = "docker.io/churnops/test-operator-before:0.1.0"
 SAMPLE = "docker.io/churnops/telco-bundle:1"
 """The model image that the samples name."""
 
@@ -66,6 +67,14 @@ def build_second_serving() -> str:
             SECOND_SERVING, dockerfile, Path(nothing), content_key([], dockerfile, builder.image_id(SERVING))
         )
     return SECOND_SERVING
+
+
+def build_operator_before(wheel: Path) -> str:
+    """Builds the image of an earlier operator: its wheel goes before the package of today's image."""
+    dockerfile = f"FROM {OPERATOR}\nCOPY {wheel.name} /before.whl\nENV PYTHONPATH=/before.whl\n"
+    inputs = content_key([wheel], dockerfile, builder.image_id(OPERATOR))
+    _ensure(OPERATOR_BEFORE, dockerfile, wheel.parent, inputs)
+    return OPERATOR_BEFORE
 
 
 def build_bundle(name: str, directory: Path) -> None:

@@ -9,6 +9,9 @@ from churn_dev.paths import ROOT
 
 NAMESPACE = "churn-operator"
 CHART = ROOT / "helm/churn-operator"
+BEFORE = ROOT / "tests/deploy/fixtures/release-0.1.0"
+"""Chart and operator as they were released before."""
+CHART_BEFORE = BEFORE / "churn-operator-0.1.0.tgz"
 
 
 class HelmError(Exception):
@@ -25,7 +28,12 @@ def bring_up(name: str) -> Cluster:
 
 
 def install(
-    cluster: Cluster, *values: str, release: str = "churn-operator", namespace: str = NAMESPACE
+    cluster: Cluster,
+    *values: str,
+    release: str = "churn-operator",
+    namespace: str = NAMESPACE,
+    chart: Path = CHART,
+    operator: str = images.OPERATOR,
 ) -> None:
     """Installs or upgrades the release and waits until it is available.
 
@@ -34,25 +42,36 @@ def install(
         values: `key=value` settings that differ from the chart's defaults.
         release: the release's name.
         namespace: its namespace, made when it is missing.
+        chart: a directory or an archive.
+        operator: its image.
     """
-    settings = [f"--set={value}" for value in (*_pins(), *values)]
+    pins = (*_pins("image", operator), *_pins("serving.image", images.SERVING))
+    settings = [f"--set={value}" for value in (*pins, *values)]
     helm(
-        cluster.kubeconfig, "upgrade", "--install", release, str(CHART), f"--namespace={namespace}",
+        cluster.kubeconfig, "upgrade", "--install", release, str(chart), f"--namespace={namespace}",
         "--create-namespace", "--wait", "--timeout=120s", *settings,
     )  # fmt: skip
 
 
-def _pins() -> list[str]:
-    """The product's images by digest, so that a rebuilt image rolls what runs it.
+def go_back(cluster: Cluster) -> None:
+    """Takes the release to the one before, on the libraries and with the serving image of today.
+
+    Another serving image would roll the pods, and rightly so. The CRD stays, as with `helm rollback`.
+    """
+    (wheel,) = BEFORE.glob("*.whl")
+    operator = images.build_operator_before(wheel)
+    cluster.load_image(operator)
+    install(cluster, "upgradeCRD=false", chart=CHART_BEFORE, operator=operator)
+
+
+def _pins(prefix: str, image: str) -> list[str]:
+    """The image by digest, so that a rebuilt one rolls what runs it.
 
     Docker's archives carry no digest that a node would know: on kind a rebuilt image needs a new cluster.
     """
-    if builder.docker_answers():
-        return []
-    return [
-        f"{prefix}.digest={images.archive(name).digest}"
-        for prefix, name in zip(("image", "serving.image"), images.PRODUCT, strict=True)
-    ]
+    repository, _, tag = image.rpartition(":")
+    digest = "" if builder.docker_answers() else images.archive(image).digest
+    return [f"{prefix}.repository={repository}", f"{prefix}.tag={tag}", f"{prefix}.digest={digest}"]
 
 
 def helm(kubeconfig: Path, *arguments: str) -> str:

@@ -35,6 +35,7 @@ class Plan:
         scale_downs: from twice the replicas.
         bad_models: bundles that are refused.
         operator_kills: in the middle of a rollout.
+        upgrades: from the release before, after going back to it.
         outage_seconds: how long the API server is away, once.
         rate: requests a second, half of them over new connections.
         requests: least number in all; the load goes on until it is reached.
@@ -45,6 +46,7 @@ class Plan:
     scale_downs: int = 5
     bad_models: int = 3
     operator_kills: int = 3
+    upgrades: int = 3
     outage_seconds: int = 60
     rate: float = 250
     requests: int = 200_000
@@ -150,6 +152,7 @@ def _disturbances(model: Disturbed, plan: Plan) -> Iterator[tuple[str, int, Call
     yield "scale down from four to two", plan.scale_downs, model.scale_down
     yield "bad model refused", plan.bad_models, model.try_bad_model
     yield "operator killed in a rollout", plan.operator_kills, model.kill_operator
+    yield "release before and back", plan.upgrades, model.go_back_and_upgrade
     outage = partial(model.lose_api_server, plan.outage_seconds)
     yield f"API server away for {plan.outage_seconds} s", 1, outage
 

@@ -10,18 +10,14 @@ import pytest
 
 from churn_dev import tools
 from churn_dev.cluster import Cluster
-from churn_dev.generate import ROOT
 from churn_dev.kubectl import Kubectl, Object, condition, wait_until
 from churn_dev.operator_process import SYSTEM, Operator, install_rights
-from churn_dev.release import CHART
+from churn_dev.release import BEFORE, CHART, CHART_BEFORE
 
 pytestmark = pytest.mark.api
 
 Build = Callable[..., Object]
 
-BEFORE = ROOT / "tests/deploy/fixtures/release-0.1.0"
-"""Chart and operator as they were released."""
-CHART_BEFORE = BEFORE / "churn-operator-0.1.0.tgz"
 NAMES = [f"telco-{number:02}" for number in range(20)]
 SCALED = NAMES[1]
 """An autoscaler took over its four replicas under the release before."""

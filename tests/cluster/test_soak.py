@@ -18,6 +18,7 @@ SHORT = Plan(
     scale_downs=1,
     bad_models=1,
     operator_kills=1,
+    upgrades=1,
     outage_seconds=10,
     rate=200,
     requests=0,
