@@ -19,7 +19,7 @@ PAUSE = "localhost/pause:dev"
 OPERATOR = f"docker.io/churnops/churn-operator:{version('churn-operator')}"
 SERVING = f"docker.io/churnops/churn-serving:{version('churn-serving')}"
 SECOND_SERVING = "docker.io/churnops/test-serving-second:1"
-OPERATOR_BEFORE = "docker.io/churnops/test-operator-before:0.1.0"
+OPERATOR_BEFORE = "docker.io/churnops/test-operator:before"
 SAMPLE = "docker.io/churnops/telco-bundle:1"
 """The model image that the samples name."""
 
