@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
 
 from churn_operator.caches import Caches, Key
-from churn_operator.compare import covers, foreign_paths, is_as_wanted, stamped, was_asked_for
+from churn_operator.compare import Path, covers, foreign_paths, is_as_wanted, stamped, was_asked_for
 from churn_operator.decide import Plan, name_taken
 from churn_operator.desired import Desired
 from churn_operator.desired.config_map import entry_digests
@@ -120,23 +121,20 @@ class Writer:
         if controller_uid(seen) != observed.uid:
             raise NameConflictError(*name_taken(kind.kind, seen))
         asked = was_asked_for(wanted, seen)
-        # Only where nothing of ours is to change: before, what looks foreign may be our own of yesterday.
-        if asked and (foreign := foreign_paths(seen, wanted)):
-            log.info(
-                "Removing what is not ours", kind=kind.kind, paths=["/".join(map(str, p)) for p in foreign]
-            )
-            await self._evict(kind, seen, foreign)
-            return True
+        # Before it was asked for, what looks foreign may be our own of yesterday.
+        foreign = foreign_paths(seen, wanted) if asked else []
         due = not (asked and covers(seen, wanted))
         if kind is DEPLOYMENT and (replicas := kept_replicas(plan, seen)) is not None:
             # Of the version that was seen: the autoscaler may have moved on since.
             wanted = _at_version(with_replicas(wanted, replicas), seen["metadata"]["resourceVersion"])
             due = due or seen["spec"].get("replicas") == 0
         if due and self._altered.get((kind, observed.namespace, name)) == _alteration(wanted, seen):
-            return False  # an admission webhook makes of our object what it is: asking again changes nothing
+            due = False  # an admission webhook makes of our object what it is: asking again changes nothing
+        if foreign:
+            await self._evict(kind, seen, foreign, wanted)
         if due:
             await self._apply(kind, wanted)
-        return due
+        return due or bool(foreign)
 
     async def _create(self, kind: Kind, wanted: dict[str, Any], uid: str) -> None:
         """Creates a child where the cache has none, without touching one that is there all the same."""
@@ -171,11 +169,14 @@ class Writer:
             )
         self._caches[kind].absorb(applied)
 
-    async def _evict(self, kind: Kind, seen: dict[str, Any], paths: list[tuple[str | int, ...]]) -> None:
+    async def _evict(
+        self, kind: Kind, seen: dict[str, Any], paths: list[Path], wanted: dict[str, Any]
+    ) -> None:
         """Removes entries that another manager put into our lists and maps; apply would leave them."""
         metadata = seen["metadata"]
+        log.info("Removing what is not ours", kind=kind.kind, paths=["/".join(map(str, p)) for p in paths])
         version = {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
-        removals = [{"op": "remove", "path": _pointer(path)} for path in paths]
+        removals = [*_removals(seen, paths, wanted)]
         place = (metadata["namespace"], metadata["name"])
         try:
             patched = await self._client.patch(
@@ -281,7 +282,25 @@ def _alteration(wanted: dict[str, Any], seen: dict[str, Any]) -> tuple[str, str]
     return wanted["metadata"]["annotations"][DESIRED_ANNOTATION], digest_of(content)
 
 
-def _pointer(path: tuple[str | int, ...]) -> str:
+def _removals(seen: dict[str, Any], paths: list[Path], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Operations that remove what is at `paths`; a list of nothing else becomes ours and not empty."""
+    lists = Counter(path[:-1] for path in paths if isinstance(path[-1], int))
+    whole = {
+        place: _at(wanted, place)
+        for place, count in lists.items()
+        if all(isinstance(key, str) for key in place) and count == len(_at(seen, place))
+    }
+    yield from ({"op": "replace", "path": _pointer(place), "value": ours} for place, ours in whole.items())
+    yield from ({"op": "remove", "path": _pointer(path)} for path in paths if path[:-1] not in whole)
+
+
+def _at(obj: Any, path: Path) -> Any:
+    for key in path:
+        obj = obj[key]
+    return obj
+
+
+def _pointer(path: Path) -> str:
     return "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 

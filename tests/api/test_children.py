@@ -284,3 +284,10 @@ def test_a_record_that_lost_its_label_is_found_again_though_it_may_not_change(se
     assert found["data"] == record["data"]
     assert found["metadata"]["uid"] == record["metadata"]["uid"]
     assert condition(settled.get("churnmodel", "telco"), "Stalled") == {}
+
+
+def test_ports_that_somebody_put_in_the_place_of_ours_give_way(settled: Kubectl) -> None:
+    """A Service may not be without any: theirs go once ours are back."""
+    ours = children(settled)["service"]["spec"]["ports"]
+    settled.run("patch", "service", "telco", "--type=merge", '--patch={"spec":{"ports":[{"port":22}]}}')
+    wait_until(lambda: children(settled)["service"]["spec"]["ports"] == ours, "our ports are back")

@@ -15,7 +15,7 @@ from churn_operator.errors import (
     UnprocessableError,
     UnreachableError,
 )
-from churn_operator.kinds import AUTOSCALER, CONTROLLER_REVISION, DEPLOYMENT, POD, Kind
+from churn_operator.kinds import AUTOSCALER, CONTROLLER_REVISION, DEPLOYMENT, POD, SERVICE, Kind
 from churn_operator.runtime.client import JSON_PATCH, WatchEvent
 
 Json = dict[str, Any]
@@ -293,6 +293,8 @@ def _json_patched(obj: Json, operations: list[Json]) -> Json:
                 target[key] = operation["value"]
         except (KeyError, IndexError):
             raise UnprocessableError(422, f"nothing is at {operation['path']}") from None
+    if seen["kind"] == SERVICE.kind and not seen["spec"]["ports"]:
+        raise UnprocessableError(422, "spec.ports: Required value")
     if seen["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
         raise ConflictError(409, "another version")
     return seen

@@ -52,6 +52,7 @@ EDITS: tuple[Any, ...] = (
     {"spec": {"maxReplicas": 90}},
     {"spec": {"selector": {"more": "x"}}},
     {"spec": {"type": "NodePort"}},
+    {"spec": {"ports": [{"name": "ssh", "port": 22, "protocol": "TCP"}]}},
     {"data": {"serving.json": "{}", "more": "x"}},
 )
 ROUNDS = 200
