@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
-FAULTS := crashes errors watches generated any_order
+FAULTS := crashes errors watches generated any_order names
 MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
 
 .PHONY: help setup demo down check test test-pure test-api test-chart test-nodes bench bench-batch bench-operator bench-serving soak faults fuzz-serving endure-serving restart-serving generate lock format

@@ -71,6 +71,7 @@ TAMPERINGS: tuple[tuple[Any, Json], ...] = (
     (SERVICE, {"spec": {"type": "ExternalName", "externalName": "elsewhere.example"}}),
     (SERVICE, {"spec": {"selector": {"more": "x"}}}),
     (SERVICE, {"spec": {"ports": [{"name": "ssh", "port": 22}]}}),
+    (SERVICE, {"spec": {"ports": [{"port": 22}]}}),
     (NETWORK_POLICY, {"spec": {"ingress": [{}], "policyTypes": ["Ingress"]}}),
     (DISRUPTION_BUDGET, {"spec": {"maxUnavailable": None, "minAvailable": 1}}),
     (AUTOSCALER, {"spec": {"maxReplicas": 90}}),

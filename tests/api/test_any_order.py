@@ -19,7 +19,7 @@ from .ways import PACE
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
-COURSES = int(os.environ.get("CHURN_COURSES", "60" if THOROUGH else "4"))
+COURSES = int(os.environ.get("CHURN_COURSES", "60" if THOROUGH else "3"))
 AT_ONCE = 4
 LENGTH = 16
 PASSING = {"deployment.kubernetes.io/revision", DESIRED_ANNOTATION}
@@ -42,7 +42,10 @@ async def ends(lane: Lane) -> dict[str, Any]:
                 raise
 
     async with Trial.open(lane, PACE) as twins:
-        ended = await asyncio.gather(*(run(n, twins) for n in range(COURSES)), return_exceptions=True)
+        ended = await asyncio.gather(
+            *(run(n, twins) for n in ([17] * 6 if "HACK" in os.environ else range(COURSES))),
+            return_exceptions=True,
+        )
     return {f"course {number}": error for number, error in enumerate(ended) if error}
 
 
@@ -67,7 +70,8 @@ async def live_through(course: Course, twins: Trial) -> None:
     try:
         await trial.until(agree, "as its twin", seconds=PATIENCE_SECONDS)
     except TimeoutError:
-        raise AssertionError(f"differs in {trial.namespace}: {await differs()}") from None
+        last = trial.log.read_text().splitlines()[-5:]
+        raise AssertionError(f"differs in {trial.namespace}: {await differs()}; it says {last}") from None
     await trial.until_quiet()
     assert await differs() == []
     trial.restart()
