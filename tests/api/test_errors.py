@@ -24,6 +24,7 @@ MIXES = (0, 1)
 """Trials of a short run, each with one of the ways for each request; a long run has a trial for each way."""
 LEFT_OUT = {(step.__name__, "post events") for step in STEPS} | {(suspend.__name__, "status churnmodels")}
 """An Event that is refused is not posted again; and a suspended one's status may be written once or twice."""
+MANY = 5
 LATE = "events late"
 LATE_SECONDS = 30.0 if THOROUGH else 1.5
 
@@ -140,7 +141,7 @@ async def test_one_that_always_fails_neither_slows_another_nor_spins(lane: Lane)
 
 
 async def live_beside_one_that_fails(lane: Lane, way: str) -> None:
-    """Serves one ChurnModel while every write for another fails, and then that one too."""
+    """Serves some ChurnModels while every write for another fails, and then that one too."""
     async with Trial.open(lane, PACE) as trial:
         tries: list[Call] = []
 
@@ -150,14 +151,16 @@ async def live_beside_one_that_fails(lane: Lane, way: str) -> None:
             return WAYS[way] if poisoned else pass_on
 
         trial.proxy.choose = choose
+        others = [f"other-{number}" for number in range(MANY)]
         await trial.apply(SPEC, "poisoned")
-        await trial.apply(SPEC)
-        await trial.until_settled()
-        await trial.edit(decision={"threshold": 0.7})
-        await trial.until_settled()
-        config = await trial.get(CONFIG_MAP)
-        assert config
-        assert "0.7" in json.dumps(config["data"])
+        for threshold in (0.4, 0.7):
+            asked = SPEC | {"decision": {"threshold": threshold}, "replicas": 1}
+            await asyncio.gather(*(trial.apply(asked, name) for name in others))
+            for name in others:
+                await trial.until_settled(name)
+                config = await trial.get(CONFIG_MAP, name) or {}
+                assert str(threshold) in json.dumps(config["data"])
+        assert said(await trial.get(CHURN_MODEL, "poisoned"), "Ready").get("status") != "True"
         assert len(tries) <= 60  # five children a pass, each pass later than the one before
         trial.proxy.choose = lambda _: pass_on
         await trial.until_settled("poisoned")
