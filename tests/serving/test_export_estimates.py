@@ -183,3 +183,11 @@ def test_what_an_estimator_is_made_of_is_refused_by_name(
     with pytest.raises(DataError) as refused:
         exported(given, shop_csv, tmp_path)
     assert told in str(refused.value)
+
+
+def test_true_in_any_case_is_the_class_that_pandas_calls_true(customers: pd.DataFrame, tmp_path: Path):
+    known = customers.assign(left=customers["left"] == 1)
+    known.to_csv(tmp_path / "d.csv", index=False)
+    given = whole(logistic()).fit(known, known["left"])
+    plan = ExportPlan(data=tmp_path / "d.csv", target="left", positive="true", name="own", version="1")
+    assert export(given, plan).manifest.positive == "True"

@@ -124,7 +124,7 @@ def classes_of(pipeline: Any) -> tuple[str, str]:
 
 
 def positive_class(pipeline: Any, positive: str) -> int:
-    """Which of its classes is `positive`, as text or as the same number.
+    """Which of its classes is `positive`, as text in any case or as the same number.
 
     Raises:
         DataError: Neither.
@@ -134,6 +134,9 @@ def positive_class(pipeline: Any, positive: str) -> int:
         if name == positive or (
             parse_number(name) is not None and parse_number(name) == parse_number(positive)
         ):
+            return at
+    for at, name in enumerate(classes):  # pandas reads true as True
+        if name.lower() == positive.lower():
             return at
     raise DataError(f"--positive: the pipeline's classes are {classes[0]!r} and {classes[1]!r}")
 
