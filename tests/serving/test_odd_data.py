@@ -144,6 +144,21 @@ def test_texts_that_a_pipeline_learnt_are_exported_as_such(codes: tuple[str, str
     assert found == pytest.approx(given.predict_proba(frame)[:, 1], abs=1e-5)
 
 
+def test_none_is_missing_as_the_encoder_learnt_it(tmp_path: Path):
+    """A data base gives None where a file gives NaN, and an encoder has a column for either."""
+    rng = np.random.default_rng(1)
+    code = np.array(["a", "b", None], dtype=object)[rng.integers(0, 3, ROWS)]
+    frame = customers(code=pd.Series(code, dtype=object))
+    frame["left"] = np.where(frame["code"].isna() ^ (rng.random(ROWS) < 0.1), "yes", "no")
+    given = fitted(frame)
+    plan = ExportPlan(data=written(frame, tmp_path), target="left", positive="yes", name="own", version="1")
+    write_files(tmp_path / "own", export(given, plan).files)
+    model = load_model(tmp_path / "own")
+    rows = model.encoder.encode(frame[["x", "code"]].to_dict("records")).rows
+    found = model.scorer.probabilities(np.array(rows, dtype=np.float32))
+    assert found == pytest.approx(given.predict_proba(frame)[:, 1], abs=1e-5)
+
+
 def test_few_churners_held_back_are_drawn_and_compared(tmp_path: Path):
     """The card of a rare outcome has four of them, and a file to measure on may be short."""
     rng = np.random.default_rng(2)

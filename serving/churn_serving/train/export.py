@@ -165,11 +165,12 @@ def _decide(
 
 def _learnt_as_texts(learnt: Mapping[str, Collection[Any]]) -> list[str]:
     """Columns whose numbers or flags an encoder was given as texts: it does not know them otherwise."""
-    return [
-        name
-        for name, values in learnt.items()
-        if values and all(isinstance(value, str) for value in values) and not holds_dates(values)
-    ]
+    found = []
+    for name, values in learnt.items():
+        texts = [value for value in values if value is not None]
+        if texts and all(isinstance(value, str) for value in texts) and not holds_dates(texts):
+            found.append(name)
+    return found
 
 
 def _with_learnt(feature: Feature, values: Collection[Any]) -> Feature:

@@ -38,6 +38,7 @@ class Domain:
     typical: Any
     unseen: Any
     nullable: bool
+    missing: Any = np.nan
 
 
 def domain_of(feature: Feature, column: pd.Series, learnt: Collection[Any]) -> Domain:
@@ -47,8 +48,9 @@ def domain_of(feature: Feature, column: pd.Series, learnt: Collection[Any]) -> D
         spelt = spellings(learnt)
         texts = [spelt.get(text, text) for text in feature.categories]
         typical = spelt.get(feature.typical, feature.typical)
-        return Domain(feature.name, texts, keys, typical, _NEVER_SEEN, feature.nullable)
-    values = sorted({*column.dropna().tolist(), *learnt})
+        missing = None if None in learnt else np.nan
+        return Domain(feature.name, texts, keys, typical, _NEVER_SEEN, feature.nullable, missing)
+    values = sorted({*column.dropna().tolist(), *learnt} - {None})
     unseen = max(values) + 1 if not isinstance(values[0], bool) else None
     keys = [float(value) for value in values]
     return Domain(feature.name, values, keys, feature.typical, unseen, feature.nullable)
@@ -103,7 +105,7 @@ def _ask(transformer: Any, domains: Sequence[Domain], place: int, told: str) -> 
         unseen = typical
     missing = unseen
     if domain.nullable:
-        missing = _transform(transformer, domains, place, [np.nan], told)[1]
+        missing = _transform(transformer, domains, place, [domain.missing], told)[1]
     return _Answers(np.array(values), unseen, missing)
 
 
@@ -118,7 +120,8 @@ def _transform(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of categories not seen: that is what is asked
-            given = transformer.transform(pd.DataFrame(columns))
+            frame = pd.DataFrame(columns, dtype=object if None in values else None)
+            given = transformer.transform(frame)
             return np.asarray(given.toarray() if hasattr(given, "toarray") else given, dtype=np.float64)
     except Exception as error:  # noqa: BLE001 (the user's own code may raise anything)
         raise DataError(f"{told} does not take {domains[place].name!r}: {_first_line(error)}") from None

@@ -10,7 +10,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
-from churn_serving.bundle.schema import Boolean, Feature, Numeric
+from churn_serving.bundle.schema import Boolean, Categorical, Feature, Numeric
 from churn_serving.errors import DataError
 from churn_serving.features import is_missing, parse_cell, parse_number
 from churn_serving.train.calibration import Floats
@@ -108,9 +108,10 @@ def _gather_learnt(first: ColumnTransformer, found: dict[str, set[Any]]) -> None
             if len(categories) != len(chosen):
                 continue
             for name, values in zip(chosen, categories, strict=True):
-                found.setdefault(name, set()).update(
-                    each for each in values.tolist() if not _is_missing(each)
-                )
+                known = found.setdefault(name, set())
+                known.update(each for each in values.tolist() if not _is_missing(each))
+                if None in values.tolist():  # an encoder tells None and NaN apart
+                    known.add(None)
 
 
 def _is_missing(value: Any) -> bool:
@@ -161,8 +162,11 @@ def _series(feature: Feature, table: Table, learnt: Collection[Any]) -> Any:
     spelt = spellings(learnt)
     parsed = {cell: parse_cell(feature, cell) for cell in set(cells)}
     parsed |= {cell: spelt[cell] for cell in parsed.keys() & spelt.keys()}
-    values = [np.nan if parsed[cell] is None else parsed[cell] for cell in cells]
+    missing = None if None in learnt else np.nan
+    values = [missing if parsed[cell] is None else parsed[cell] for cell in cells]
     match feature:
+        case Categorical() if missing is None:
+            return pd.Series(values, dtype=object)  # else pandas makes NaN of it
         case Numeric():
             numbers = np.array(values, dtype=np.float64)
             whole = not feature.nullable and np.array_equal(numbers, np.rint(numbers))
