@@ -137,7 +137,7 @@ class Operator:
 
     @property
     def cpu_seconds(self) -> float:
-        """What it has had of a core since it started, which does not grow with what else the machine does."""
+        """What it has had of a core since it started: other load adds less to it than to time."""
         assert self.process  # noqa: S101  # it was launched, for the type checker
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
