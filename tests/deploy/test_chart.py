@@ -161,16 +161,18 @@ class TestModels:
         (pod,) = of_kind(render(MODELS), "Pod")
         assert pod["spec"]["containers"][0]["args"] == ["retail", "telco"]
 
-    def test_the_test_asks_no_model_that_wants_a_key_or_speaks_tls(self, render: Render):
+    def test_the_test_asks_no_model_that_wants_a_key_or_another_name_or_speaks_tls(self, render: Render):
         model = {"model": {"uri": "oci://registry.example/telco:1", "digest": "sha256:" + "0" * 64}}
         models = {
             "open": model | {"serving": {"podLabels": {"team": "a"}}},
             "plain": model,
             "keyed": model | {"serving": {"auth": {"apiKeysSecret": "keys"}}},
             "secure": model | {"serving": {"tls": {"secretName": "certificate"}}},
+            "named": model | {"serving": {"allowedHosts": ["churn.example"]}},
+            "shown": model | {"serving": {"corsOrigins": ["https://crm.example"]}},
         }
         (pod,) = of_kind(render({"models": models}), "Pod")
-        assert pod["spec"]["containers"][0]["args"] == ["open", "plain"]
+        assert pod["spec"]["containers"][0]["args"] == ["open", "plain", "shown"]
 
 
 def test_a_long_release_name_gives_names_that_kubernetes_takes(render: Render):
