@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from churn_serving.batch.columns import split
-from churn_serving.batch.linear import Linear, read_linear
+from churn_serving.batch.columns import Column, split
+from churn_serving.batch.linear import Linear, Term, read_linear
 from churn_serving.batch.scoring import load_scoring
 from churn_serving.bundle.schema import Boolean, Categorical, Feature, Manifest
 from churn_serving.bundle.write import write_files
@@ -131,3 +131,15 @@ def test_beside_the_threshold_a_customer_gets_the_decision_of_the_server():
     for at, served in enumerate(publish(scoring.model.scorer.probabilities(matrix))):
         beside = replace(scoring, linear=shifted, threshold=served)
         assert beside.probabilities(split(matrix))[at] >= served
+
+
+def test_columns_share_a_look_up_however_many_values_they_have_and_however_narrow_their_positions_are():
+    random = np.random.default_rng(3)
+    sizes = [3, 90, 2, 5000, 60, 60, 4]
+    terms = [Term(0.01, 0.5, {float(code): random.normal() for code in range(size)}) for size in sizes]
+    codes = [np.append(np.arange(size - 1.0), np.nan) for size in sizes]
+    positions = [random.integers(0, size, 400).astype(np.int8 if size < 127 else np.int32) for size in sizes]
+    columns = [Column(*each) for each in zip(codes, positions, strict=True)]
+    plain = [Column(column.codes()) for column in columns]
+    linear = Linear(-0.3, terms)
+    assert linear.probabilities(columns) == pytest.approx(linear.probabilities(plain), abs=1e-12)
