@@ -79,7 +79,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         # What points back at this: else each connection stays until the next collection, which is seldom.
         del self._patience
-        self.cycle = self.task = None  # type: ignore[assignment]
+        self.cycle = self.scope = self.task = None  # type: ignore[assignment]
+        self.pipeline.clear()
 
     def shutdown(self) -> None:
         if self.received and not self.in_head:
