@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from churn_serving.batch import files, lines, parquet, run
+from churn_serving.batch import files, lines, parquet, run, unfinished
 
 BUNDLE, SOURCE, TARGET, WORK = sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])
 
@@ -55,7 +55,8 @@ def score_until(step: int) -> None:
 
 
 # A chunk is a few rows, and each is written down before the next.
-lines._BLOCK, parquet._BATCH_ROWS, run._CHECKPOINT_SECONDS = 40_000, 500, 0
+lines._BLOCK, parquet._BATCH_ROWS, unfinished._CHECKPOINT_SECONDS = 40_000, 500, 0
+unfinished._CHECKPOINT_SHARE = 0
 os.fsync = lambda _: None  # a killed process loses nothing that it wrote; and there are thousands
 step = 1
 while not in_a_child(partial(score_until, step)):

@@ -1,8 +1,6 @@
 """Scores one chunk, with the server's validator and graph, and writes what becomes of it."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,20 +9,19 @@ import numpy.typing as npt
 
 from churn_serving.batch.columns import Customers
 from churn_serving.batch.lines import Lines, Mark
+from churn_serving.batch.output import rows_of_csv
 from churn_serving.batch.rows import read_csv, read_ndjson
 from churn_serving.batch.scoring import Scoring
 from churn_serving.batch.source import Chunk, Form, Layout
 from churn_serving.model import Model
 from churn_serving.scorer import Probabilities
 
-_REJECTED_HEADER = b"line,reason\n"
-
 
 class ScoredChunk(NamedTuple):
     """What becomes of a chunk, or of the first rows of it.
 
     Attributes:
-        output: What `write` takes: bytes, or an Arrow buffer, since to turn it into bytes copies each row.
+        output: What `output.Output` writes: bytes, or an Arrow record batch.
         mark: Where the rest begins.
     """
 
@@ -34,17 +31,6 @@ class ScoredChunk(NamedTuple):
     churning: int
     rejected: int
     mark: Mark
-
-
-def begin_files(layout: Layout) -> tuple[bytes, bytes]:
-    """What output and rejected rows' file begin with."""
-    if layout.output is Form.NDJSON:
-        return b"", _REJECTED_HEADER
-    if layout.output is Form.CSV:
-        return _rows_of_csv([(layout.id, "probability", "churn")]), _REJECTED_HEADER
-    from churn_serving.batch.parquet import schema_of
-
-    return bytes(schema_of(layout).serialize()), _REJECTED_HEADER
 
 
 def score_chunk(scoring: Scoring, layout: Layout, chunk: Chunk) -> Iterator[ScoredChunk]:
@@ -59,7 +45,7 @@ def score_chunk(scoring: Scoring, layout: Layout, chunk: Chunk) -> Iterator[Scor
             probabilities = scoring.probabilities(customers.columns)
             flags = probabilities >= scoring.threshold
             output = _write(layout, customers.ids, probabilities, flags)
-        told = _rows_of_csv(sorted(customers.rejected))
+        told = rows_of_csv(sorted(customers.rejected))
         yield ScoredChunk(output, told, len(flags), int(flags.sum()), len(customers.rejected), mark)
 
 
@@ -77,19 +63,13 @@ def _read(model: Model, layout: Layout, chunk: Chunk) -> Iterator[tuple[Customer
 
 def _write(layout: Layout, ids: Any, probabilities: Probabilities, flags: npt.NDArray[np.bool_]) -> Any:
     if layout.output is Form.PARQUET:
-        from churn_serving.batch.parquet import write_batch
+        from churn_serving.batch.parquet_output import batch_of
 
-        return write_batch(layout, ids, probabilities, flags)
+        return batch_of(layout, ids, probabilities, flags)
     told = ids if isinstance(ids, list | tuple) else ids.to_pylist()
     rows = zip(told, probabilities.tolist(), flags.tolist(), strict=True)
     if layout.output is Form.NDJSON:
         encode = msgspec.json.Encoder().encode
         objects = ({layout.id: each, "probability": share, "churn": flag} for each, share, flag in rows)
         return b"".join(encode(each) + b"\n" for each in objects)
-    return _rows_of_csv((each, share, "true" if flag else "false") for each, share, flag in rows)
-
-
-def _rows_of_csv(rows: Iterable[tuple[Any, ...]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return rows_of_csv((each, share, "true" if flag else "false") for each, share, flag in rows)

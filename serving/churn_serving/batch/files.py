@@ -60,20 +60,9 @@ class Task:
             refused.unlink(missing_ok=True)
             self.rejected.unlink(missing_ok=True)
         if output.exists():
-            self._make_whole(output)
+            output.replace(self.target)
         if self.uri:
             self._upload()
-
-    def _make_whole(self, output: Path) -> None:
-        if self.form is not Form.PARQUET:
-            output.replace(self.target)
-            return
-        from churn_serving.batch.parquet import to_parquet
-
-        whole = output.with_name(output.name + ".whole")
-        to_parquet(output, whole)
-        whole.replace(self.target)
-        output.unlink()
 
     def _upload(self) -> None:
         for path in (self.rejected, self.target):

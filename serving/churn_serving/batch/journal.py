@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from churn_serving.batch.lines import Mark
+
 
 class Journal(msgspec.Struct):
     """What stands on disk for certain.
@@ -23,7 +25,7 @@ class Journal(msgspec.Struct):
     """
 
     run: str
-    mark: tuple[int, int] | None = None
+    mark: Mark | None = None
     output_bytes: int = 0
     rejected_bytes: int = 0
     scored: int = 0

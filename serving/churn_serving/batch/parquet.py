@@ -1,17 +1,13 @@
-"""Parquet in and out. Texts stay the dictionary codes that the file holds: each different one is read once.
-
-Scores grow as an Arrow stream, which can be cut and gone on with at any batch, as a Parquet file cannot;
-it becomes Parquet when it is whole.
-"""
+"""Customers from Parquet. Texts stay the codes of the dictionary in the file, and each is read once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from churn_serving.batch.arrow import pa, pq
 from churn_serving.batch.columns import Column, Customers, Read, Rejected, join, read_texts, rows_but
 from churn_serving.batch.places import Place
 from churn_serving.batch.source import Layout, Rows
@@ -19,16 +15,9 @@ from churn_serving.bundle.schema import Boolean, Feature, Manifest, Numeric
 from churn_serving.errors import DataError
 from churn_serving.features import FLOAT32_MAX, refusal
 
-try:
-    import pyarrow as pa
-    from pyarrow import parquet as pq
-except ModuleNotFoundError:
-    raise DataError("Parquet needs: pip install 'churn-serving[batch]'") from None
-
-_BATCH_ROWS = 1 << 15
+_BATCH_ROWS = 1 << 16
 
 _CHUNK_ROWS = 1 << 20
-_GROUP_ROWS = 1 << 18
 _BUFFER_BYTES = 1 << 20
 
 
@@ -145,18 +134,20 @@ class _Encoder:
 def _numbers(feature: Numeric, values: Any) -> Read:
     numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (numbers - feature.centre) / feature.scale
-        if _fit(feature, numbers) and _fit(feature, scaled):
+        scaled = numbers - feature.centre
+        scaled /= feature.scale
+        if _fit(feature, numbers):
             return Read(Column(scaled), {})
         fits = (np.abs(scaled) <= FLOAT32_MAX) & (np.abs(numbers) <= FLOAT32_MAX)
     return _refuse(feature, scaled, fits, np.isnan(numbers), numbers)
 
 
-def _fit(feature: Feature, numbers: npt.NDArray[np.float64]) -> bool:
-    """Whether all are in range; NaN is where the feature may be missing."""
+def _fit(feature: Numeric, numbers: npt.NDArray[np.float64]) -> bool:
+    """Whether all are in range, as such and scaled; NaN is where the feature may be missing."""
     least, most = (np.fmin, np.fmax) if feature.nullable else (np.minimum, np.maximum)
-    bounds = [extreme.reduce(numbers, initial=0.0) for extreme in (least, most)]
-    return all(abs(bound) <= FLOAT32_MAX for bound in bounds)
+    bounds = [float(extreme.reduce(numbers, initial=feature.centre)) for extreme in (least, most)]
+    scaled = [(bound - feature.centre) / feature.scale for bound in bounds]
+    return all(abs(bound) <= FLOAT32_MAX for bound in (*bounds, *scaled))
 
 
 def _refuse(
@@ -199,39 +190,6 @@ def _plain(ids: Any) -> Any:
     if pa.types.is_dictionary(ids.type):
         ids = ids.dictionary_decode()
     return ids.cast(pa.int64() if _is_integer(ids.type) else pa.string())
-
-
-def schema_of(layout: Layout) -> Any:
-    """The columns of the scores."""
-    kind = pa.int64() if layout.numbered else pa.string()
-    scores = [("probability", pa.float64()), ("churn", pa.bool_())]
-    return pa.schema([(layout.id, kind), *(pa.field(*each, nullable=False) for each in scores)])
-
-
-def write_batch(layout: Layout, ids: Any, probabilities: Any, flags: Any) -> Any:
-    """Scores as a piece, a buffer, of the Arrow stream that `schema_of(layout).serialize()` begins."""
-    schema = schema_of(layout)
-    if not isinstance(ids, pa.Array):
-        told = ids if layout.numbered else [None if each is None else str(each) for each in ids]
-        ids = pa.array(told, schema.field(0).type)
-    columns = [ids, pa.array(probabilities), pa.array(flags)]
-    return pa.record_batch(columns, schema=schema).serialize()
-
-
-def to_parquet(stream: Path, target: Path) -> None:
-    """Write a whole Arrow stream as a Parquet file."""
-    with pa.memory_map(str(stream)) as file, pa.ipc.open_stream(file) as batches:
-        options = {"use_dictionary": False, "compression": "snappy"}
-        with pq.ParquetWriter(target, batches.schema, **options) as writer:
-            held, rows = [], 0
-            for batch in batches:
-                held.append(batch)
-                rows += batch.num_rows
-                if rows >= _GROUP_ROWS:
-                    writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
-                    held, rows = [], 0
-            if held:
-                writer.write_table(pa.Table.from_batches(held), row_group_size=rows)
 
 
 @contextmanager

@@ -1,23 +1,17 @@
 """Scores files one after the other and keeps account, so that a killed run can go on."""
 
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from churn_serving.batch.chunk import ScoredChunk, begin_files
 from churn_serving.batch.files import Task, plan_tasks
-from churn_serving.batch.journal import Journal, read_journal, write_journal
-from churn_serving.batch.lines import Mark
+from churn_serving.batch.journal import Journal, read_journal
 from churn_serving.batch.scoring import Scoring, load_scoring
 from churn_serving.batch.source import open_source
+from churn_serving.batch.unfinished import open_unfinished
 from churn_serving.batch.workers import ScoreChunks, count_workers, start_workers
 from churn_serving.errors import DataError
-
-_CHECKPOINT_SECONDS = 1.0
 
 
 class Progress(NamedTuple):
@@ -77,7 +71,7 @@ def score_files(
     tasks = plan_tasks(source, target, work)
     sizes = [task.source.size() for task in tasks]
     summary = Summary(files=len(tasks))
-    count = workers or count_workers(sum(sizes))
+    count = workers or count_workers(sum(sizes), linear=scoring.linear is not None)
     try:
         with start_workers(scoring, directory, count) as score:
             for index, task in enumerate(tasks):
@@ -111,11 +105,11 @@ class _FileRun:
         task = self.task
         run = self._fingerprint()
         journal = read_journal(task.journal, run)
-        if journal is not None:
+        if journal is not None and journal.done:
             self.summary.resumed += journal.rows
-        if journal is None or not journal.done:
+        else:
             try:
-                journal = self._score_rows(journal, run)
+                journal = self._score_rows(run)
             except DataError:
                 task.discard()  # the same rows would fail again
                 raise
@@ -131,69 +125,20 @@ class _FileRun:
         )
         return " ".join(map(str, parts))
 
-    def _score_rows(self, journal: Journal | None, run: str) -> Journal:
+    def _score_rows(self, run: str) -> Journal:
         source = open_source(self.task.source, self.task.form, self.scoring.model.manifest)
         self.summary.warnings += source.warnings
-        with ExitStack() as stack:
-            files = [stack.enter_context(_open(path)) for path in self.task.partials]
-            if journal is None or not _cut(files, journal):
-                journal = Journal(run)
-                _begin(files, begin_files(source.layout))
-            chunks = source.chunks(Mark(*journal.mark) if journal.mark else None)
-            self._write(journal, files, self.score(source.layout, chunks))
-            journal.done = True
-            _checkpoint(self.task.journal, journal, files)
+        with open_unfinished(self.task, source.layout, run) as unfinished:
+            journal = unfinished.journal
+            self.summary.resumed += journal.rows
+            self._report(journal)  # what an earlier run did is no part of this one's rate
+            for chunk in self.score(source.layout, source.chunks(journal.mark)):
+                unfinished.add(chunk)
+                self._report(journal)
+            unfinished.end()
         return journal
-
-    def _write(self, journal: Journal, files: list[BinaryIO], scored: Iterator[ScoredChunk]) -> None:
-        self._report(journal)  # what an earlier run did is no part of this one's rate
-        due = time.monotonic() + _CHECKPOINT_SECONDS
-        for chunk in scored:
-            files[0].write(chunk.output)
-            files[1].write(chunk.rejected_output)
-            journal.mark = chunk.mark
-            journal.scored += chunk.scored
-            journal.churning += chunk.churning
-            journal.rejected += chunk.rejected
-            if time.monotonic() >= due:
-                _checkpoint(self.task.journal, journal, files)
-                due = time.monotonic() + _CHECKPOINT_SECONDS
-            self._report(journal)
 
     def _report(self, journal: Journal) -> None:
         rows, read, total = self.start
         offset = journal.mark[0] if journal.mark else 0
         self.report(Progress(rows + journal.rows, read + offset, total))
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: PTH123 - neither emptied nor required
-    except OSError as error:
-        raise DataError(f"{path.parent} cannot be written to: {error.strerror}") from None
-
-
-def _begin(files: list[BinaryIO], contents: tuple[bytes, bytes]) -> None:
-    for file, content in zip(files, contents, strict=True):
-        file.truncate(0)
-        file.seek(0)
-        file.write(content)
-
-
-def _cut(files: list[BinaryIO], journal: Journal) -> bool:
-    """Cut off what was written after the journal; False where less is there than it says."""
-    for file, size in zip(files, (journal.output_bytes, journal.rejected_bytes), strict=True):
-        if file.seek(0, os.SEEK_END) < size:
-            return False
-        file.truncate(size)
-        file.seek(size)
-    return True
-
-
-def _checkpoint(path: Path, journal: Journal, files: list[BinaryIO]) -> None:
-    for file in files:
-        file.flush()
-        os.fsync(file.fileno())
-    journal.output_bytes, journal.rejected_bytes = (file.tell() for file in files)
-    write_journal(path, journal)
