@@ -154,7 +154,6 @@ def test_the_documents_example_of_pages_starts():
         {"allowed_hosts": "https://a.example"},
         {"allowed_hosts": "a.example:80"},
         {"allowed_hosts": "a.*"},
-        {"tls_certificate": "a", "tls_key": "b", "grpc_port": "0"},
     ],
     ids=str,
 )
