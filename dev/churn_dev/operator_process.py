@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import yaml
 from churn_dev import tools
 from churn_dev.audit import AuditLog, Request
 from churn_dev.kubectl import Kubectl, wait_until
+from churn_dev.ports import free_port
 from churn_dev.release import CHART
 
 SYSTEM = "churn-operator"
@@ -76,7 +76,7 @@ class Operator:
 
     def launch(self) -> None:
         """Starts it."""
-        self.health_port, self.metrics_port = _free_port(), _free_port()
+        self.health_port, self.metrics_port = free_port(), free_port()
         settings = {
             "NAMESPACE": self.namespace,
             "HEALTH_PORT": str(self.health_port),
@@ -165,9 +165,3 @@ class Operator:
         """Lines of its log that tell of defects."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [str(line) for line in lines if line["level"] in {"error", "critical"}]
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from churn_dev import tools
 from churn_dev.kubectl import wait_until
+from churn_dev.ports import free_port
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "churn", "AWS_SECRET_ACCESS_KEY": "churn-secret"}
 
@@ -78,7 +79,7 @@ def https_store(
 @contextmanager
 def s3_store(root: Path, address: str) -> Iterator[Mapping[str, str]]:
     """AWS_* settings of an S3 server over `root`, whose folders are its buckets, while the block runs."""
-    port = _free_port(address)
+    port = free_port(address)
     metadata = root.with_name(f"metadata-of-{root.name}")  # a name that begins like the root's is refused
     metadata.mkdir()
     keys = {
@@ -93,13 +94,6 @@ def s3_store(root: Path, address: str) -> Iterator[Mapping[str, str]]:
             yield S3_KEYS | {"AWS_ENDPOINT_URL": f"http://{address}:{port}", "AWS_REGION": "us-east-1"}
         finally:
             process.terminate()
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as free:
-        free.bind((address, 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def _answers(address: str, port: int) -> bool:

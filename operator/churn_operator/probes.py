@@ -56,9 +56,10 @@ async def serve_probes(
         asked = REGISTRY.restricted_registry(names) if names else REGISTRY
         return web.Response(body=generate_latest(asked), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    # Readiness last: who is ready can be scraped.
     runners = [
-        await _listen(health_port, {"/livez": livez, "/readyz": readyz}),
         await _listen(metrics_port, {"/metrics": metrics}),
+        await _listen(health_port, {"/livez": livez, "/readyz": readyz}),
     ]
     try:
         await asyncio.Event().wait()

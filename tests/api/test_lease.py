@@ -87,16 +87,16 @@ def credential(instance: Any) -> str:
 
 def writes(instance: Any, since: int = 0) -> list[str]:
     """Verb and resource of the instance's writes in the audit log from that byte on, its Lease aside."""
+    own = credential(instance)
     with instance.audit_log.open() as log:
         log.seek(since)
-        lines = [json.loads(line) for line in log if line.endswith("\n")]
+        lines = [json.loads(line) for line in log if own in line and line.endswith("\n")]
     return [
         f"{line['verb']} {line['objectRef']['resource']}"
         for line in lines
         if line["verb"] not in {"get", "list", "watch"}
         and line["objectRef"]["resource"] != "leases"
-        and credential(instance)
-        in line["user"].get("extra", {}).get("authentication.kubernetes.io/credential-id", ())
+        and own in line["user"].get("extra", {}).get("authentication.kubernetes.io/credential-id", ())
     ]
 
 

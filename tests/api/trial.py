@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import os
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +20,7 @@ from kubernetes.aio.client.configuration import Configuration
 
 from churn_dev.fault_proxy import Call, FaultProxy
 from churn_dev.lives import begin, kill
+from churn_dev.ports import free_port
 from churn_operator.errors import ApiError, NotFoundError
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, POD, Kind
 from churn_operator.names import CONFIG_DIGEST_ANNOTATION, DESIRED_ANNOTATION, FIELD_MANAGER
@@ -99,7 +99,7 @@ class Trial:
             NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}, ADMIN
         )
         async with FaultProxy(lane.server, lane.tls) as proxy:
-            trial = cls(lane, namespace, proxy, dict(pace), ports=(_free_port(), _free_port()))
+            trial = cls(lane, namespace, proxy, dict(pace), ports=(free_port(), free_port()))
             proxy.seen = trial._note
             kubelet = asyncio.create_task(trial._play_kubelet())
             if not hold:
@@ -313,9 +313,3 @@ def _without(value: Any, *names: str) -> Any:
     if isinstance(value, dict):
         return {key: _without(item, *names) for key, item in value.items() if key not in names}
     return value
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -1,0 +1,27 @@
+"""Ports of this machine, chosen before what listens on them starts."""
+
+import random
+import socket
+
+from churn_dev.errors import DevError
+
+FIRST, LAST = 20_000, 29_999
+"""Below those that the kernel gives to connections that leave and that Services open on nodes: either may
+take a port between its choice and its use."""
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port on which nothing listens.
+
+    Raises:
+        DevError: There is none.
+    """
+    ports = range(FIRST, LAST + 1)
+    for port in random.sample(ports, len(ports)):  # tests at once do not choose alike
+        with socket.socket() as tried:
+            try:
+                tried.bind((address, port))
+            except OSError:
+                continue
+        return port
+    raise DevError(f"no free port on {address} from {FIRST} to {LAST}")
