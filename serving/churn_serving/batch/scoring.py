@@ -70,4 +70,4 @@ def load_scoring(directory: Path, digest: str | None, threshold: float | None) -
         deviation = np.abs(linear.probabilities(split(golden)) - model.scorer.probabilities(golden))
         if not np.all(deviation <= _TOLERANCE):
             linear = None
-    return Scoring(model, threshold or model.manifest.threshold, linear)
+    return Scoring(model, model.manifest.threshold if threshold is None else threshold, linear)
