@@ -75,7 +75,7 @@ fuzz-serving: setup ## Ask the server 20,000 times what its OpenAPI document all
 	$(BIN)/churn-dev fuzz-serving --record docs/hostile.md
 
 endure-serving: setup ## Ask one server a million times and watch its memory, leave it 100,000 times, press it for a minute (docs/hostile.md)
-	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest --timeout=3600 tests/serving/hostile/test_load.py tests/serving/hostile/test_http.py -k "f12 or g2"
+	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest -rP --timeout=3600 tests/serving/hostile/test_load.py tests/serving/hostile/test_http.py -k "f12 or g2"
 	$(BIN)/churn-dev endure-serving --record docs/hostile.md
 
 restart-serving: setup ## Restart servers 20 times behind a load balancer; no request may fail (docs/hostile.md)

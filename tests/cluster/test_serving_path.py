@@ -1,5 +1,8 @@
 """The whole path: applied, rolled out, scored, seen by kubectl, changed, deleted."""
 
+import time
+from collections.abc import Callable
+
 import pytest
 
 from churn_dev.bundles import Models
@@ -44,13 +47,14 @@ def test_kubectl_get_shows_ready_model_replicas_and_url(namespace: Kubectl, mode
 
 
 def test_a_new_threshold_reaches_running_pods_without_a_restart(
-    namespace: Kubectl, models: Models, customers: list[Object]
+    namespace: Kubectl, models: Models, customers: list[Object], measured: Callable[[str], None]
 ) -> None:
     namespace.apply(churn_model("telco", models.first.model, decision={"threshold": 0.5}))
     wait_ready(namespace, "telco")
     url = service_url(namespace, "telco")
     pods = {pod["metadata"]["uid"] for pod in namespace.list("pods")}
 
+    asked_at = time.monotonic()
     namespace.patch("churnmodel", "telco", {"spec": {"decision": {"threshold": 0.01}}})
 
     wait_until(
@@ -58,6 +62,7 @@ def test_a_new_threshold_reaches_running_pods_without_a_restart(
         "the new threshold",
         seconds=20,
     )
+    measured(f"a new threshold in the answers: {time.monotonic() - asked_at:.1f} s (goal: 3)")
     assert all(
         each["churn"] == (each["probability"] >= 0.01) for each in predict(url, customers)["predictions"]
     )

@@ -32,8 +32,18 @@ def customers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write = csv.DictWriter(file, rows[0])
         write.writeheader()
         write.writerows(rows)
+    lines = (json.dumps({name: typed(text) for name, text in row.items()}) for row in rows)
+    (directory / "in.ndjson").write_text("".join(f"{line}\n" for line in lines))
     pq.write_table(pa.Table.from_pylist(rows), directory / "in.parquet", row_group_size=400)
     return directory
+
+
+def typed(text: str) -> str | float | None:
+    """As JSON has it: numbers are no texts."""
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip() or None
 
 
 def kill_and_go_on(
@@ -54,7 +64,9 @@ def content(path: Path) -> object:
     return pq.read_table(path).to_pydict() if path.suffix == ".parquet" else path.read_text()
 
 
-@pytest.mark.parametrize(("form", "place"), [("csv", "here"), ("parquet", "here"), ("parquet", "in a store")])
+@pytest.mark.parametrize(
+    ("form", "place"), [("csv", "here"), ("ndjson", "here"), ("parquet", "here"), ("parquet", "in a store")]
+)
 def test_a_run_that_was_killed_at_any_step_is_ended_by_the_next(
     customers: Path, tmp_path: Path, form: str, place: str
 ):

@@ -64,6 +64,7 @@ def test_g2_under_overload_probes_are_200_and_the_rest_is_answered_or_told_to_co
         clients = [stack.enter_context(wire(port, seconds=60)) for _ in range(many)]
         until = time.monotonic() + (60 if THOROUGH else 3)
         statuses: set[int] = set()
+        longest = 0.0
 
         def press(mine: list[Wire]) -> None:
             while time.monotonic() < until:
@@ -78,9 +79,12 @@ def test_g2_under_overload_probes_are_200_and_the_rest_is_answered_or_told_to_co
             pressing = [threads.submit(press, clients[n::4]) for n in range(4)]
             while time.monotonic() < until:
                 for url in (f"{server.url}/livez", f"{server.url}/readyz", f"{server.metrics_url}/readyz"):
-                    assert httpx.get(url, timeout=10).status_code == 200
+                    probe = httpx.get(url, timeout=10)
+                    assert probe.status_code == 200
+                    longest = max(longest, probe.elapsed.total_seconds())
             for each in pressing:
                 each.result()
+        print(f"longest probe of {many} clients: {longest:.2f} s")  # the goal is 1 s, on a machine of its own
         assert statuses <= {200, 503}
 
 
