@@ -16,7 +16,7 @@ from churn_dev.served import Served, served
 from churn_dev.wrk import Question, load, require_wrk
 
 CONNECTIONS = 64
-# Pools, caches and histograms fill up with the first of them.
+# Pools, caches and histograms fill up with the first of them: in each kind's first round, and for a while.
 _WARM = 0.25
 _MOST_GROWTH = 2.0  # MB in a million requests: two bytes each
 
@@ -27,16 +27,23 @@ class Endured:
 
     Attributes:
         seen: requests answered so far and the resident memory then, in MB, after each round.
+        kinds: rounds until each kind of request had one.
     """
 
     seen: Sequence[tuple[int, float]]
+    kinds: int = 1
+
+    @property
+    def late(self) -> Sequence[tuple[int, float]]:
+        """What was seen since each kind had a round, and after the first quarter."""
+        total = self.seen[-1][0]
+        return [each for each in self.seen[self.kinds - 1 :] if each[0] >= _WARM * total]
 
     @property
     def growth(self) -> float:
-        """MB in a million requests, after the first quarter."""
-        total = self.seen[-1][0]
-        late = [(count / 1e6, memory) for count, memory in self.seen if count >= _WARM * total]
-        return statistics.linear_regression(*zip(*late, strict=True)).slope
+        """MB in a million requests, of what was seen late."""
+        counts, memories = zip(*self.late, strict=True)
+        return statistics.linear_regression(counts, memories).slope * 1e6
 
     def figures(self) -> Iterable[Figure]:
         """Beside their goals."""
@@ -45,10 +52,8 @@ class Endured:
         yield at_most(
             "growth of resident memory in a million requests", self.growth, _MOST_GROWTH, "MB", digits=2
         )
-        warm = next(memory for count, memory in self.seen if count >= _WARM * total)
-        yield Figure(
-            "resident memory after a quarter of them, and at the end", "", f"{warm:.1f} and {last:.1f} MB"
-        )
+        count, warm = self.late[0]
+        yield Figure(f"resident memory after {count:,}, and at the end", "", f"{warm:.1f} and {last:.1f} MB")
 
 
 def run(bundle: Path, *, requests: int) -> Endured:
@@ -59,13 +64,14 @@ def run(bundle: Path, *, requests: int) -> Endured:
     """
     require_wrk()
     with served(bundle) as server:
-        asked = itertools.cycle(_questions(server.url, bundle))
+        kinds = _questions(server.url, bundle)
+        asked = itertools.cycle(kinds)
         seen: list[tuple[int, float]] = []
         while not seen or seen[-1][0] < requests:
             with step(f"{seen[-1][0]:,} of {requests:,} requests, {seen[-1][1]:.1f} MB" if seen else "begin"):
                 load(next(asked), CONNECTIONS)
             seen.append((_answered(server), server.memory))
-    return Endured(seen)
+    return Endured(seen, len(kinds))
 
 
 def _questions(url: str, bundle: Path) -> list[Question]:
