@@ -16,7 +16,7 @@ from pathlib import Path
 from churn_dev import bundles, release
 from churn_dev.audit import AuditLog, Request
 from churn_dev.churnmodel import churn_model, restricted_namespace, wait_ready
-from churn_dev.cluster import Cluster
+from churn_dev.cluster import Cluster, down
 from churn_dev.console import step
 from churn_dev.kubectl import Kubectl, Object, wait_until
 from churn_dev.memory import resident
@@ -78,10 +78,13 @@ def run(name: str) -> list[Figure]:
     """Measures everything on the local cluster of that name, which is brought up for it."""
     with step("cluster, images, chart"):
         cluster = release.bring_up(name)
-    with tempfile.TemporaryDirectory() as work:
-        with step("models"):
-            models = bundles.publish_models(cluster, Path(work))
-        return [*serving_start(models.first.directory), *OperatorBench(cluster, models).figures()]
+    try:
+        with tempfile.TemporaryDirectory() as work:
+            with step("models"):
+                models = bundles.publish_models(cluster, Path(work))
+            return [*serving_start(models.first.directory), *OperatorBench(cluster, models).figures()]
+    finally:
+        down(name)
 
 
 def serving_start(bundle: Path, *, runs: int = 7) -> Iterable[Figure]:
