@@ -19,8 +19,8 @@ from churn_dev.churnmodel import churn_model, restricted_namespace, wait_ready
 from churn_dev.cluster import Cluster, down
 from churn_dev.console import step
 from churn_dev.kubectl import Kubectl, Object, wait_until
-from churn_dev.memory import resident
 from churn_dev.served import served
+from churn_dev.usage import resident
 
 NAMESPACE = "churn-bench"
 OPERATOR = "churn-operator/"
@@ -72,6 +72,13 @@ def table(figures: Iterable[Figure]) -> str:
     """The figures as a Markdown table."""
     head = "| figure | goal | measured | met |\n|---|---|---|---|\n"
     return head + "".join(f"{figure.row()}\n" for figure in figures)
+
+
+def in_rounds(ratios: list[float], absolute: Iterable[float], unit: str) -> str:
+    """Ratios measured side by side: their median and spread, and the median of what was measured."""
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    measured = f"{statistics.median(absolute):,.0f}{unit}"
+    return f"{statistics.median(ratios):.2f} ({spread} in {len(ratios)} rounds; {measured})"
 
 
 def run(name: str) -> list[Figure]:

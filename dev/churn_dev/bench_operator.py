@@ -20,8 +20,8 @@ from churn_dev.disturb_children import DISTURBANCES, Repair, disturb
 from churn_dev.handover import hand_over
 from churn_dev.kubectl import Kubectl, Object, condition, wait_until
 from churn_dev.local import LocalCluster
-from churn_dev.memory import resident
 from churn_dev.operator_process import SYSTEM, Operator, install_rights
+from churn_dev.usage import resident
 from churn_operator.errors import ApiError
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, DEPLOYMENT
 from churn_operator.runtime.client import Client

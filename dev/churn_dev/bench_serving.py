@@ -9,12 +9,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from churn_dev import bench_peers, bench_wire, questions
-from churn_dev.bench import Figure, serving_start
+from churn_dev.bench import Figure, in_rounds, serving_start
 from churn_dev.console import step
 from churn_dev.served import Served, served
 from churn_dev.wrk import Load, Question, ask_once, load, require_wrk
@@ -54,7 +54,7 @@ def _beside_the_echo(ours: Served, record: questions.Record) -> Iterator[Figure]
     ratios = [mine.median / echo.median for echo, mine in pairs]
     yield Figure(
         "one connection: median time to the answer, times the echo's",
-        "≤ 2", _shown(ratios, [mine.median * 1e6 for _, mine in pairs], " us"),
+        "≤ 2", in_rounds(ratios, [mine.median * 1e6 for _, mine in pairs], " us"),
         statistics.median(ratios) <= 2,
     )  # fmt: skip
     yield _share_of_echo(
@@ -87,7 +87,7 @@ def _beside_peers(ours: Served, records: list[questions.Record]) -> Iterator[Fig
         ratios = [mine.rate / theirs.rate for theirs, mine in pairs]
         best = min(best, statistics.median(ratios))
         what = f"one raw record a request, 64 connections: times the rate of {peer.title}"
-        yield Figure(what, "", _shown(ratios, [theirs.rate for theirs, _ in pairs], "/s there"))
+        yield Figure(what, "", in_rounds(ratios, [theirs.rate for theirs, _ in pairs], "/s there"))
     yield Figure("the same, times the best of them", "> 100", f"{best:.0f}", best > 100)
 
 
@@ -102,14 +102,8 @@ def _tensors_beside(ours: Served, peer: bench_peers.Peer, records: list[question
 
 def _at_least(what: str, shown_goal: str, pairs: list[tuple[Load, Load]], goal: float) -> Figure:
     ratios = [ours.rate / theirs.rate for theirs, ours in pairs]
-    measured = _shown(ratios, [ours.rate for _, ours in pairs], "/s")
+    measured = in_rounds(ratios, [ours.rate for _, ours in pairs], "/s")
     return Figure(what, f"≥ {shown_goal}", measured, statistics.median(ratios) >= goal)
-
-
-def _shown(ratios: list[float], absolute: Iterable[float], unit: str) -> str:
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    measured = f"{statistics.median(absolute):,.0f}{unit}"
-    return f"{statistics.median(ratios):.2f} ({spread} in {len(ratios)} rounds; {measured})"
 
 
 def _in_turns(theirs: Question, ours: Question, connections: int, rounds: int) -> list[tuple[Load, Load]]:

@@ -4,11 +4,10 @@ Streams are compared by their rate. For gRPC no fast load generator is at hand: 
 time that a request takes of the server, so that a slow client does not count.
 """
 
-import statistics
 from collections.abc import Callable, Iterator
 
 from churn_dev import questions, wrk
-from churn_dev.bench import Figure
+from churn_dev.bench import Figure, in_rounds
 from churn_dev.console import step
 from churn_dev.grpc_load import call
 from churn_dev.served import Served
@@ -34,11 +33,11 @@ def _streams(ours: Served, records: list[questions.Record]) -> Iterator[Figure]:
         with step(f"{name} stream"):
             pairs = [(load(plain, CONNECTIONS), load(stream, CONNECTIONS)) for _ in range(ROUNDS)]
         ratios = [streamed.rate / told.rate for told, streamed in pairs]
-        rows = statistics.median(streamed.rate for _, streamed in pairs) * len(records)
+        rows = [streamed.rate * len(records) for _, streamed in pairs]
         what = (
             f"{name} stream of {_rows(records)}, {CONNECTIONS} connections: times the rows a second of JSON"
         )
-        yield Figure(what, "", _shown(ratios, f"{rows:,.0f} rows/s"))
+        yield Figure(what, "", in_rounds(ratios, rows, " rows/s"))
 
 
 def _require_answers(stream: Question, count: int) -> None:
@@ -61,8 +60,8 @@ def _grpc(ours: Served, records: list[questions.Record], calls: int) -> Figure:
         f"gRPC ModelInfer of {_rows(records)}, {calls} calls at once: the server's CPU time a call, "
         "times that of V2 binary over HTTP"
     )
-    microseconds = statistics.median(called for _, called in rounds) * 1e6
-    return Figure(what, "", _shown([called / told for told, called in rounds], f"{microseconds:,.0f} us"))
+    ratios = [called / told for told, called in rounds]
+    return Figure(what, "", in_rounds(ratios, [called * 1e6 for _, called in rounds], " us"))
 
 
 def _cpu_each(ours: Served, ask: Callable[[], float]) -> float:
@@ -74,8 +73,3 @@ def _cpu_each(ours: Served, ask: Callable[[], float]) -> float:
 
 def _rows(records: list[questions.Record]) -> str:
     return "1 row" if len(records) == 1 else f"{len(records):,} rows"
-
-
-def _shown(ratios: list[float], absolute: str) -> str:
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds"
-    return f"{statistics.median(ratios):.2f} ({spread}; {absolute})"

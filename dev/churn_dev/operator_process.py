@@ -20,6 +20,7 @@ from churn_dev.audit import AuditLog, Request
 from churn_dev.kubectl import Kubectl, wait_until
 from churn_dev.ports import free_port
 from churn_dev.release import CHART
+from churn_dev.usage import cpu_seconds
 
 SYSTEM = "churn-operator"
 """The release, and the operator's service account."""
@@ -137,10 +138,9 @@ class Operator:
 
     @property
     def cpu_seconds(self) -> float:
-        """What it has had of a core since it started: other load adds less to it than to time."""
+        """What it has had of a core since it started."""
         assert self.process  # noqa: S101  # it was launched, for the type checker
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     @property
     def process_status(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from churn_dev import bundles
-from churn_dev.memory import resident
+from churn_dev.usage import cpu_seconds, resident
 
 _LEAVES_WITHIN_SECONDS = 30
 
@@ -37,8 +37,7 @@ class Served:
     @property
     def cpu_seconds(self) -> float:
         """What it has taken of its core so far."""
-        user, system = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     @property
     def memory(self) -> float:
