@@ -109,7 +109,7 @@ class _FileRun:
             self.summary.resumed += journal.rows
         else:
             try:
-                journal = self._score_rows(run)
+                journal = self._score_rows(run, journal)
             except DataError:
                 task.discard()  # the same rows would fail again
                 raise
@@ -125,10 +125,10 @@ class _FileRun:
         )
         return " ".join(map(str, parts))
 
-    def _score_rows(self, run: str) -> Journal:
+    def _score_rows(self, run: str, earlier: Journal | None) -> Journal:
         source = open_source(self.task.source, self.task.form, self.scoring.model.manifest)
         self.summary.warnings += source.warnings
-        with open_unfinished(self.task, source.layout, run) as unfinished:
+        with open_unfinished(self.task, source.layout, run, earlier) as unfinished:
             journal = unfinished.journal
             self.summary.resumed += journal.rows
             self._report(journal)  # what an earlier run did is no part of this one's rate

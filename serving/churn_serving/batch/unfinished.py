@@ -9,15 +9,14 @@ from typing import BinaryIO
 
 from churn_serving.batch.chunk import ScoredChunk
 from churn_serving.batch.files import Task
-from churn_serving.batch.journal import Journal, read_journal, write_journal
+from churn_serving.batch.journal import Journal, write_journal
 from churn_serving.batch.output import Output, begin_output, go_on_with
 from churn_serving.batch.source import Layout
 from churn_serving.errors import DataError
 
 _CHECKPOINT_SECONDS = 1.0
-_CHECKPOINT_SHARE = (
-    0.01  # of the time so far: a file of many hours is not a checkpoint for each of its seconds
-)
+# Of the time so far: a file of many hours has no checkpoint for each of its seconds.
+_CHECKPOINT_SHARE = 0.01
 _REJECTED_HEADER = b"line,reason\n"
 
 
@@ -63,15 +62,15 @@ class Unfinished:
 
 
 @contextmanager
-def open_unfinished(task: Task, layout: Layout, run: str) -> Iterator[Unfinished]:
+def open_unfinished(task: Task, layout: Layout, run: str, journal: Journal | None) -> Iterator[Unfinished]:
     """Open the files where an earlier `run` left them, or anew where there was none.
 
     Args:
         task: Which files.
         layout: How they are written.
         run: What is scored with what.
+        journal: Of that earlier run.
     """
-    journal = read_journal(task.journal, run)
     with ExitStack() as stack:
         files = [stack.enter_context(_open(path)) for path in task.partials]
         output = None

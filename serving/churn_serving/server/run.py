@@ -71,9 +71,7 @@ def serve(settings: Settings) -> int:
             runner.run(_run(serving, models, seen, listeners))
         except ConfigInvalidError as error:
             return _refuse(error)
-    if (
-        serving.worker.busy_seconds
-    ):  # nobody waits for it any longer, but Python would: for ever, if it is stuck
+    if serving.worker.busy_seconds:  # nobody waits for it but Python, which does so for ever if it is stuck
         os._exit(0)
     return 0
 
