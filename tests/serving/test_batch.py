@@ -165,7 +165,7 @@ def ids(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_killed_run_goes_on_with_no_row_twice_and_none_lost(tmp_path: Path, workers: str):
-    rows = many_customers(tmp_path / "in.csv", copies=15)
+    rows = many_customers(tmp_path / "in.csv", copies=60)
     arguments = [tmp_path / "in.csv", tmp_path / "out.csv", "--model", SAMPLE, "--workers", workers]
     journal = tmp_path / ".out.csv.journal"
     with subprocess.Popen([PROGRAM, "score", *arguments], stdout=subprocess.PIPE) as process:
