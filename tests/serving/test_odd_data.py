@@ -128,6 +128,14 @@ def fitted(frame: pd.DataFrame) -> Any:
     return make_pipeline(prepare, LogisticRegression()).fit(frame, frame["left"])
 
 
+def probabilities_of_the_bundle(given: Any, frame: pd.DataFrame, directory: Path) -> Any:
+    plan = ExportPlan(data=written(frame, directory), target="left", positive="yes", name="own", version="1")
+    write_files(directory / "own", export(given, plan).files)
+    model = load_model(directory / "own")
+    rows = model.encoder.encode(frame[["x", "code"]].to_dict("records")).rows
+    return model.scorer.probabilities(np.array(rows, dtype=np.float32))
+
+
 @pytest.mark.parametrize(
     "codes", [(" a", " b"), ("1", "2"), ("true", "false"), ("5%", "10%")], ids=lambda codes: codes[1]
 )
@@ -136,11 +144,7 @@ def test_texts_that_a_pipeline_learnt_are_exported_as_such(codes: tuple[str, str
     frame = customers(code=np.array(codes, dtype=object)[rng.integers(0, 2, ROWS)])
     frame["left"] = np.where((frame["code"] == codes[0]) ^ (rng.random(ROWS) < 0.1), "yes", "no")
     given = fitted(frame)
-    plan = ExportPlan(data=written(frame, tmp_path), target="left", positive="yes", name="own", version="1")
-    write_files(tmp_path / "own", export(given, plan).files)
-    model = load_model(tmp_path / "own")
-    rows = model.encoder.encode(frame[["x", "code"]].to_dict("records")).rows
-    found = model.scorer.probabilities(np.array(rows, dtype=np.float32))
+    found = probabilities_of_the_bundle(given, frame, tmp_path)
     assert found == pytest.approx(given.predict_proba(frame)[:, 1], abs=1e-5)
 
 
@@ -151,11 +155,7 @@ def test_none_is_missing_as_the_encoder_learnt_it(tmp_path: Path):
     frame = customers(code=pd.Series(code, dtype=object))
     frame["left"] = np.where(frame["code"].isna() ^ (rng.random(ROWS) < 0.1), "yes", "no")
     given = fitted(frame)
-    plan = ExportPlan(data=written(frame, tmp_path), target="left", positive="yes", name="own", version="1")
-    write_files(tmp_path / "own", export(given, plan).files)
-    model = load_model(tmp_path / "own")
-    rows = model.encoder.encode(frame[["x", "code"]].to_dict("records")).rows
-    found = model.scorer.probabilities(np.array(rows, dtype=np.float32))
+    found = probabilities_of_the_bundle(given, frame, tmp_path)
     assert found == pytest.approx(given.predict_proba(frame)[:, 1], abs=1e-5)
 
 
