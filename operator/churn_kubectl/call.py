@@ -15,8 +15,6 @@ from churn_kubectl.errors import ChurnError
 
 SECONDS = 30
 KEY_ENV = "CHURN_API_KEY"
-HTTP, HTTPS = "http", "https"
-"""Names of the Service's port, one of which it has."""
 
 
 @dataclass(frozen=True)

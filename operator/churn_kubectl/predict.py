@@ -5,9 +5,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from churn_kubectl.call import HTTP, HTTPS, Caller, post
+from churn_kubectl.call import Caller, post
 from churn_kubectl.cluster import Cluster
 from churn_kubectl.errors import ChurnError
+from churn_operator.names import SERVICE_PORT_NAME, TLS_SERVICE_PORT_NAME
 
 SHAPE = 'give customers as JSON: one object, a list, {"records": […]}, or an object a line'
 
@@ -58,7 +59,7 @@ def ask(
     port = _port(cluster, name)
     asked = server_name or f"{name}.{cluster.namespace}.svc"
     with cluster.forward(f"service/{name}", port) as address:
-        status, answer = post(address, asked, body, caller, tls=port == HTTPS)
+        status, answer = post(address, asked, body, caller, tls=port == TLS_SERVICE_PORT_NAME)
     if status != http.client.OK:
         raise ChurnError(f"the server answers {status}: {_words(answer)}")
     found: dict[str, Any] = json.loads(answer)
@@ -79,7 +80,8 @@ def _port(cluster: Cluster, name: str) -> str:
     if service is None:
         where = f"namespace {cluster.namespace}"
         raise ChurnError(f"no Service {name} in {where}; `kubectl churn status` shows its ChurnModels")
-    return HTTPS if any(port.get("name") == HTTPS for port in service["spec"]["ports"]) else HTTP
+    names = {port.get("name") for port in service["spec"]["ports"]}
+    return TLS_SERVICE_PORT_NAME if TLS_SERVICE_PORT_NAME in names else SERVICE_PORT_NAME
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -35,6 +35,8 @@ GRPC_PORT = 9000
 GRPC_PORT_ENV = "CHURN_GRPC_PORT"
 SERVICE_PORT = 80
 TLS_SERVICE_PORT = 443
+SERVICE_PORT_NAME, TLS_SERVICE_PORT_NAME = "http", "https"
+"""A Service has one of these two ports: by it, who asks knows whether to speak TLS."""
 USER_ID = 65532
 CONFIG_DIR = "/etc/churn"
 CONFIG_FILE = "serving.json"

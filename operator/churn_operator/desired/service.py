@@ -3,7 +3,15 @@ from typing import Any
 from churn_operator.decide import Plan
 from churn_operator.desired.metadata import build_child
 from churn_operator.kinds import SERVICE
-from churn_operator.names import GRPC_PORT, METRICS_PORT, SERVICE_PORT, TLS_SERVICE_PORT, selector
+from churn_operator.names import (
+    GRPC_PORT,
+    METRICS_PORT,
+    SERVICE_PORT,
+    SERVICE_PORT_NAME,
+    TLS_SERVICE_PORT,
+    TLS_SERVICE_PORT_NAME,
+    selector,
+)
 from churn_operator.observe import Observed
 
 # The names by which gateways and meshes know HTTP/2 without TLS (KEP-3726), and what a handshake settles.
@@ -15,7 +23,7 @@ def build_service(plan: Plan, observed: Observed) -> dict[str, Any]:
 
     9000 for gRPC where it is asked for; a pod of a revision without is no endpoint of that port.
     """
-    name, port = ("https", TLS_SERVICE_PORT) if plan.tls else ("http", SERVICE_PORT)
+    name, port = (TLS_SERVICE_PORT_NAME, TLS_SERVICE_PORT) if plan.tls else (SERVICE_PORT_NAME, SERVICE_PORT)
     return build_child(
         SERVICE,
         observed,
