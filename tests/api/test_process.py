@@ -33,6 +33,19 @@ def of(writes: list[Any], kubectl: Kubectl) -> Counter[str]:
     return Counter(str(write) for write in writes if write.namespace == kubectl.namespace)
 
 
+def of_a_change(
+    namespace: Kubectl, kubelet: Any, operator: Any, settled: Object, change: Callable[[], object]
+) -> Counter[str]:
+    """Writes that follow a change of a ChurnModel that has come to rest."""
+    namespace.apply(settled)
+    kubelet.run_until_ready()
+    operator.settle(operator.audit())
+    audit = operator.audit()
+    change()
+    kubelet.run_until_ready()
+    return of(operator.settle(audit, quiet_seconds=6), namespace)
+
+
 def test_a_churnmodel_costs_its_children_and_two_status_writes(
     namespace: Kubectl, model: Build, kubelet: Any, operator: Any
 ) -> None:
@@ -49,13 +62,9 @@ def test_a_churnmodel_costs_its_children_and_two_status_writes(
 def test_a_change_without_rollout_costs_its_child_and_a_status_write(
     namespace: Kubectl, model: Build, kubelet: Any, operator: Any
 ) -> None:
-    namespace.apply(model())
-    kubelet.run_until_ready()
-    operator.settle(operator.audit())
-    audit = operator.audit()
-    namespace.run("scale", "churn/telco", "--replicas=3")
-    kubelet.run_until_ready()
-    writes = of(operator.settle(audit, quiet_seconds=6), namespace)
+    writes = of_a_change(
+        namespace, kubelet, operator, model(), lambda: namespace.run("scale", "churn/telco", "--replicas=3")
+    )
     assert writes == {"patch deployments 200": 1, "patch churnmodels/status 200": 1}
 
 
@@ -63,13 +72,13 @@ def test_a_rollout_costs_what_changes_and_two_status_writes(
     namespace: Kubectl, model: Build, kubelet: Any, operator: Any
 ) -> None:
     """Deployment, the revision's record, and its settings: there at the start, the old ones gone later."""
-    namespace.apply(model(replicas=1))
-    kubelet.run_until_ready()
-    operator.settle(operator.audit())
-    audit = operator.audit()
-    namespace.apply(model(replicas=1, serving={"podLabels": {"team": "a"}}))
-    kubelet.run_until_ready()
-    writes = of(operator.settle(audit, quiet_seconds=6), namespace)
+    writes = of_a_change(
+        namespace,
+        kubelet,
+        operator,
+        model(replicas=1),
+        lambda: namespace.apply(model(replicas=1, serving={"podLabels": {"team": "a"}})),
+    )
     assert writes == {
         "patch controllerrevisions 201": 1,
         "patch configmaps 200": 2,
@@ -82,14 +91,14 @@ def test_the_first_rollout_after_an_autoscaled_creation_costs_no_more(
     namespace: Kubectl, model: Build, kubelet: Any, operator: Any
 ) -> None:
     """The replicas that it was created with are still the operator's, who must not reset them."""
-    namespace.apply(model(autoscaling=AUTOSCALING))
-    kubelet.run_until_ready()
-    operator.settle(operator.audit())
-    audit = operator.audit()
     other = {"uri": "oci://registry.example/telco:2", "digest": "sha256:" + "1" * 64}
-    namespace.apply(model(autoscaling=AUTOSCALING, model=other))
-    kubelet.run_until_ready()
-    writes = of(operator.settle(audit, quiet_seconds=6), namespace)
+    writes = of_a_change(
+        namespace,
+        kubelet,
+        operator,
+        model(autoscaling=AUTOSCALING),
+        lambda: namespace.apply(model(autoscaling=AUTOSCALING, model=other)),
+    )
     assert writes == {
         "patch controllerrevisions 201": 1,
         "patch configmaps 200": 2,
@@ -101,13 +110,13 @@ def test_the_first_rollout_after_an_autoscaled_creation_costs_no_more(
 def test_a_threshold_costs_its_child_a_status_write_and_a_note_on_each_pod(
     namespace: Kubectl, model: Build, kubelet: Any, operator: Any
 ) -> None:
-    namespace.apply(model(decision={"threshold": 0.4}))
-    kubelet.run_until_ready()
-    operator.settle(operator.audit())
-    audit = operator.audit()
-    namespace.apply(model(decision={"threshold": 0.6}))
-    kubelet.run_until_ready()
-    writes = of(operator.settle(audit, quiet_seconds=6), namespace)
+    writes = of_a_change(
+        namespace,
+        kubelet,
+        operator,
+        model(decision={"threshold": 0.4}),
+        lambda: namespace.apply(model(decision={"threshold": 0.6})),
+    )
     assert writes == {
         "patch configmaps 200": 1,
         "patch pods 200": 2,
