@@ -177,6 +177,11 @@ class FaultProxy:
         for task in self._running:
             task.cancel()
 
+    def hang_up(self) -> None:
+        """Ends every connection, those too that wait for a next request."""
+        for connection in self._runner.server.connections if self._runner.server else ():
+            connection.force_close()
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         query = {name: values[-1] for name, values in parse_qs(request.query_string).items()}
         call = Call(request.method, request.path, query, request.content_type, await request.read())
