@@ -94,5 +94,5 @@ lock: setup ## Resolve the requirements anew (hash-locked: one file an image, on
 	$(LOCK) --group dev/pyproject.toml:tools -o dev/uv.txt
 	$(LOCK) $(MEMBERS) --extra train --extra card --extra batch --extra export --extra xgboost --extra lightgbm --group dev/pyproject.toml:tools --group dev/pyproject.toml:check \
 	  --group dev/pyproject.toml:test --no-emit-package churn-operator --no-emit-package churn-serving -o dev/requirements.txt
-	for peer in bentoml kserve mlserver naive schemathesis; do $(LOCK) dev/peers/$$peer.in -o dev/peers/$$peer.txt || exit 1; done
+	for peer in bentoml kserve locust mlserver naive schemathesis; do $(LOCK) dev/peers/$$peer.in -o dev/peers/$$peer.txt || exit 1; done
 	$(LOCK) dev/policy/checkov.in -o dev/policy/requirements.txt

@@ -5,6 +5,7 @@ A control without preStop and draining has to fail under the same load, or nothi
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,10 @@ from churn_dev.cluster import down
 from churn_dev.console import say, step
 from churn_dev.disturb import NAME, Disturbed
 from churn_dev.errors import DevError
-from churn_dev.kubectl import Kubectl, wait_until
+from churn_dev.kubectl import Kubectl, Object, wait_until
 from churn_dev.load import Load, Outcomes
 from churn_dev.local import LocalCluster
+from churn_dev.locust_load import locust
 
 NAMESPACE = "churn-soak"
 DRAIN_SECONDS = 5.0
@@ -38,6 +40,7 @@ class Plan:
         upgrades: from the release before, after going back to it.
         outage_seconds: how long the API server is away, once.
         rate: requests a second, half of them over new connections.
+        locust_rate: as many more from Locust; 0 for none.
         requests: least number in all; the load goes on until it is reached.
     """
 
@@ -49,6 +52,7 @@ class Plan:
     upgrades: int = 3
     outage_seconds: int = 60
     rate: float = 250
+    locust_rate: float = 80
     requests: int = 200_000
 
 
@@ -78,11 +82,13 @@ class Result:
     Attributes:
         trials: in their order.
         outcomes: of the model's requests.
+        locust: of those that Locust sent meanwhile; None where it was not asked to.
         control: of the requests to the control.
     """
 
     trials: list[Trial]
     outcomes: Outcomes
+    locust: Outcomes | None
     control: Outcomes
 
     def figures(self) -> Iterator[Figure]:
@@ -91,6 +97,9 @@ class Result:
             said = f"{each.failed} of {each.sent:,} in {each.seconds:.0f} s"
             yield Figure(f"{each.times} x {each.what}", "0 failed", said, each.failed == 0)
         yield Figure("all requests", "0 failed", self.outcomes.describe(), self.outcomes.failed == 0)
+        if self.locust:
+            said = self.locust.describe()
+            yield Figure("beside them, by Locust", "0 failed", said, not self.locust.failed)
         idle = self.outcomes.longest_idle
         yield Figure(
             "longest that a kept connection was not used",
@@ -136,13 +145,22 @@ def soak(cluster: LocalCluster, kubectl: Kubectl, models: bundles.Models, plan: 
     """
     body = {"records": [row["record"] for row in models.first.golden_rows()[:3]]}
     model = Disturbed(cluster, kubectl, models)
-    with Load(model.url, body, rate=plan.rate, limit=1_000_000) as load:
+    load = Load(model.url, body, rate=plan.rate, limit=1_000_000)
+    with _beside(model.url, body, plan.locust_rate) as beside, load:
         trials = [
             _trial(load.outcomes, what, times, disturb, model.settle)
             for what, times, disturb in _disturbances(model, plan)
         ]
         wait_until(lambda: load.outcomes.sent >= plan.requests, "enough requests", seconds=900)
-    return Result(trials, load.outcomes, hasty.roll_until_it_fails(kubectl, NAME, body, rate=plan.rate))
+    for lost in beside.lost if beside else ():
+        say(f"lost, by Locust: {lost}")
+    return Result(
+        trials, load.outcomes, beside, hasty.roll_until_it_fails(kubectl, NAME, body, rate=plan.rate)
+    )
+
+
+def _beside(url: str, body: Object, rate: float) -> AbstractContextManager[Outcomes | None]:
+    return locust(url, body, rate=rate) if rate else nullcontext()
 
 
 def _disturbances(model: Disturbed, plan: Plan) -> Iterator[tuple[str, int, Callable[[], None]]]:

@@ -21,6 +21,7 @@ SHORT = Plan(
     upgrades=1,
     outage_seconds=10,
     rate=200,
+    locust_rate=0,
     requests=0,
 )
 

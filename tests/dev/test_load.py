@@ -11,6 +11,7 @@ import pytest
 
 from churn_dev.kubectl import wait_until
 from churn_dev.load import KEPT, Load
+from churn_dev.locust_load import locust
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -109,3 +110,19 @@ def test_the_limit_ends_the_load(server: _Server) -> None:
     with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=500, limit=20) as load:
         wait_until(lambda: load.outcomes.sent == 20, "the limit")
     assert server.requests == 20
+
+
+def test_locust_keeps_every_outcome_too(server: _Server) -> None:
+    with locust(f"http://127.0.0.1:{server.server_port}/predict", {}, rate=100) as outcomes:
+        wait_until(lambda: server.requests >= 100, "100 requests")
+    assert outcomes.sent == server.requests
+    assert outcomes.failed == outcomes.statuses[503] == len(outcomes.lost) == server.requests // 3
+    assert KEPT < len(server.connections) < outcomes.sent
+
+
+def test_locust_counts_refused_connections() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as gone:
+        url = f"http://127.0.0.1:{gone.server_port}/predict"
+    with locust(url, {}, rate=100) as outcomes:
+        time.sleep(1)
+    assert outcomes.sent == outcomes.failed == outcomes.failures["ConnectionRefusedError"] > 0
