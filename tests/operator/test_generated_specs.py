@@ -33,6 +33,8 @@ from .crd_strategies import (
 from .pod_security import breaches
 
 tried = generated(10_000 if THOROUGH else 150)
+tried_less = generated(1_000 if THOROUGH else 150)
+"""A long run of what is no end that a ChurnModel comes to: a spec takes tens of milliseconds to draw."""
 LENT = {"metadata": {"name": "lent", "labels": {"churnops.io/serving": "true"}}}
 POD_FIELDS = {
     "automountServiceAccountToken", "containers", "enableServiceLinks", "imagePullSecrets", "initContainers",
@@ -47,8 +49,12 @@ def world_of(spec: Any, **more: Any) -> World:
 
 @tried
 @given(specs())
-def test_a_spec_that_the_schema_admits_is_a_plan(spec: Any):
-    assert isinstance(world_of(spec).decision, Plan)
+def test_a_spec_that_the_schema_admits_comes_to_be_ready(spec: Any):
+    world = world_of(spec)
+    served = world.serving(world.plan.needed)
+    idle = "Suspended" if spec.get("suspend") else "ScaledToZero"
+    assert served.says("Ready") == (("True", "Ready") if world.plan.needed else ("False", idle))
+    assert served.report().status == served.status
 
 
 @tried
@@ -59,6 +65,7 @@ def test_a_wrong_value_halts_with_its_field_named(broken: Any):
     assert isinstance(halt, Halt)
     assert halt.reason is Reason.INVALID_SPEC
     assert field in halt.message
+    assert field in world_of(spec).told().condition("Stalled")["message"]
 
 
 JSON = st.recursive(
@@ -68,7 +75,7 @@ JSON = st.recursive(
 )
 
 
-@tried
+@tried_less
 @given(specs(), st.data())
 def test_any_json_in_any_place_is_read_or_refused(spec: Any, data: Any):
     found = sorted({place for path, _ in nodes() for place in places(spec, path)}, key=str)
@@ -79,7 +86,7 @@ def test_any_json_in_any_place_is_read_or_refused(spec: Any, data: Any):
         assert str(error).startswith("spec.")  # noqa: PT017  # either end is right
 
 
-@tried
+@tried_less
 @given(specs())
 def test_desired_is_the_same_whatever_the_order_of_the_maps(spec: Any):
     once, again = world_of(spec), world_of(turned(spec))
@@ -90,7 +97,7 @@ def test_desired_is_the_same_whatever_the_order_of_the_maps(spec: Any):
     assert children[0] == children[1]
 
 
-@tried
+@tried_less
 @given(specs())
 def test_what_was_applied_is_found_as_the_server_keeps_it(spec: Any):
     for child in world_of(spec).desired.children.values():
@@ -100,7 +107,7 @@ def test_what_was_applied_is_found_as_the_server_keeps_it(spec: Any):
             assert foreign_paths(kept, wanted) == []
 
 
-@tried
+@tried_less
 @given(specs())
 def test_pods_keep_to_pod_security_restricted_and_reach_nothing_else(spec: Any):
     world = world_of(spec)
@@ -125,7 +132,7 @@ def test_pods_keep_to_pod_security_restricted_and_reach_nothing_else(spec: Any):
     assert template["metadata"]["labels"]["churnops.io/model"] == "telco"
 
 
-@tried
+@tried_less
 @given(specs())
 def test_an_account_without_the_label_is_never_used(spec: Any):
     spec = spec | {"serving": spec.get("serving", {}) | {"serviceAccountName": "powerful"}}
@@ -133,7 +140,7 @@ def test_an_account_without_the_label_is_never_used(spec: Any):
         assert World(spec=spec, service_account=account).halt.reason is Reason.SERVICE_ACCOUNT_NOT_ALLOWED
 
 
-@tried
+@tried_less
 @given(specs(), specs())
 def test_a_revision_is_its_model_image_and_serving(one: Any, other: Any):
     plans = [world_of(spec).plan for spec in (one, other)]
@@ -144,7 +151,7 @@ def test_a_revision_is_its_model_image_and_serving(one: Any, other: Any):
     assert world_of(bytes_of_one | rest).plan.revision.hash == plans[0].revision.hash
 
 
-@tried
+@tried_less
 @given(specs(), st.integers(0, 5), st.integers(0, 5), st.booleans())
 def test_a_status_is_always_one_that_the_crd_takes(spec: Any, replicas: int, ready: int, current: bool):
     world = world_of(spec).applied()
