@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from churn_operator.api.conditions import Reason
 from churn_operator.api.v1alpha1 import Status, parse_spec
 from churn_operator.compare import covers, foreign_paths, stamped
-from churn_operator.decide import Halt, Plan
+from churn_operator.decide import Halt
 from churn_operator.digests import canonical_json
 from churn_operator.errors import InvalidSpecError
 from churn_operator.kinds import DEPLOYMENT
