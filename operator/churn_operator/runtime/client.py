@@ -109,7 +109,7 @@ class Client:
     """Requests to the API server. All methods raise the errors of `churn_operator.errors`.
 
     Args:
-        configuration: How to reach it.
+        configuration: How to reach it; this client's own.
         may_write: Asked right before each write is sent; False turns it into `NotLeadingError`.
         agent: What it calls itself.
     """
@@ -117,6 +117,7 @@ class Client:
     def __init__(
         self, configuration: Configuration, may_write: Callable[[], bool] = _always, agent: str = USER_AGENT
     ) -> None:
+        configuration.trace_configs = [_asking(may_write)]
         self._api = ApiClient(configuration)
         self._api.user_agent = agent
         self._may_write = may_write
@@ -234,9 +235,8 @@ class Client:
             body=body,
             auth_settings=["BearerToken"],
         )
-        # The last look before the wire: a process that was frozen wakes up anywhere above.
         if method != "GET" and not self._may_write():
-            raise NotLeadingError(0, f"{method} {path} was not sent: another instance may lead by now")
+            raise _not_sent(method, path)
         code = "<error>"
         try:
             answer = await self._api.call_api(*serialized, _request_timeout=limits)
@@ -246,9 +246,30 @@ class Client:
                 return response
             raise _error(response.status, _parse(await response.read(), response.status), response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error.__cause__, NotLeadingError):
+                raise error.__cause__ from error
             raise UnreachableError(0, f"{method} {path}: {error!r}") from error
         finally:
             REQUESTS.labels(code=code, method=verb or method).inc()
+
+
+def _asking(may_write: Callable[[], bool]) -> aiohttp.TraceConfig:
+    """The last look before the wire. A request waits for a connection, and a process may be frozen meanwhile.
+
+    aiohttp tells of the body before it writes the first byte, that of the headers too.
+    """
+
+    async def look(_: Any, __: Any, chunk: aiohttp.TraceRequestChunkSentParams) -> None:
+        if chunk.method != "GET" and not may_write():
+            raise _not_sent(chunk.method, chunk.url.path)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_chunk_sent.append(look)
+    return trace
+
+
+def _not_sent(method: str, path: str) -> NotLeadingError:
+    return NotLeadingError(0, f"{method} {path} was not sent: another instance may lead by now")
 
 
 def as_yaml(obj: dict[str, Any]) -> bytes:
