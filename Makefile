@@ -4,10 +4,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
-FAULTS := crashes errors watches generated any_order names
+all_faults = CHURN_ALL_FAULTS=1 CHURN_TEST_CLUSTERS=$${CHURN_TEST_CLUSTERS:-test}-$(1) $(BIN)/python -m pytest --timeout=7200 $(2)
 MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
 
-.PHONY: help setup demo down check test test-pure test-api test-chart test-nodes bench bench-batch bench-operator bench-serving soak faults fuzz-serving endure-serving restart-serving generate lock format
+.PHONY: help setup demo down check test test-pure test-api test-chart test-nodes bench bench-batch bench-operator bench-serving soak faults faults-requests faults-chance faults-pure fuzz-serving endure-serving restart-serving generate lock format
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -68,8 +68,16 @@ soak: setup ## Roll, drain, scale, kill and cut for 20 minutes under load; no re
 	$(BIN)/churn-dev soak --record docs/soak.md
 
 faults: setup ## Every fault at every request of the operator, not only the sample that `make test` takes (docs/faults.md)
-	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest --timeout=3600 $(addprefix tests/api/test_,$(addsuffix .py,$(FAULTS)))
-	CHURN_ALL_FAULTS=1 $(BIN)/python -m pytest --timeout=7200 tests/operator/test_machine.py tests/operator/test_generated_specs.py
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target faults-requests faults-chance faults-pure
+
+faults-requests: setup # Every write and watch × every way to fail or to be killed, and generated ChurnModels
+	$(call all_faults,requests,$(addprefix tests/api/test_,$(addsuffix .py,crashes errors watches generated)))
+
+faults-chance: setup # Courses and names as chance draws them
+	$(call all_faults,chance,tests/api/test_any_order.py tests/api/test_names.py)
+
+faults-pure: setup # What needs no cluster: 10,000 specs, and lives against a cluster in small
+	$(call all_faults,pure,tests/operator/test_machine.py tests/operator/test_generated_specs.py)
 
 fuzz-serving: setup ## Ask the server 20,000 times what its OpenAPI document allows and what it does not (docs/hostile.md)
 	$(BIN)/churn-dev fuzz-serving --record docs/hostile.md
