@@ -42,10 +42,7 @@ async def ends(lane: Lane) -> dict[str, Any]:
                 raise
 
     async with Trial.open(lane, PACE) as twins:
-        ended = await asyncio.gather(
-            *(run(n, twins) for n in ([17] * 6 if "HACK" in os.environ else range(COURSES))),
-            return_exceptions=True,
-        )
+        ended = await asyncio.gather(*(run(n, twins) for n in range(COURSES)), return_exceptions=True)
     return {f"course {number}": error for number, error in enumerate(ended) if error}
 
 
