@@ -3,14 +3,15 @@
 import os
 from collections.abc import Callable
 from random import Random
+from secrets import token_hex
 from typing import Any
 
 from hypothesis import HealthCheck, seed, settings
 
-SEED = os.environ.get("CHURN_SEED", "")
-"""Chooses what is drawn; empty for what every run of `make test` draws."""
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough" or "CHURN_ALL_FAULTS" in os.environ
+THOROUGH = "CHURN_ALL_FAULTS" in os.environ
 """Whether to try many, as `make faults` does, and not only what `make test` has time for."""
+SEED = os.environ.get("CHURN_SEED") or (token_hex(4) if THOROUGH else "")
+"""Chooses what is drawn; empty for what every run of `make test` draws."""
 
 
 def dice(name: str) -> Random:
@@ -19,13 +20,13 @@ def dice(name: str) -> Random:
 
 
 def generated(count: int, **more: Any) -> Callable[[Any], Any]:
-    """Settings of a property that is tried `count` times; a long run draws anew each time but for a seed."""
+    """Settings of a property that is tried `count` times; a long run draws anew each time."""
 
     def decorate(test: Any) -> Any:
         chosen = settings(
             max_examples=count,
             deadline=None,
-            derandomize=not (SEED or THOROUGH),
+            derandomize=not SEED,
             suppress_health_check=list(HealthCheck),
             **more,
         )(test)

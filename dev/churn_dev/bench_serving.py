@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +25,6 @@ ROUNDS = 5
 PEER_ROUNDS = 3
 DRIFT_ROUNDS = 14
 """What drift may cost is less than what two rounds differ by."""
-RATE: Callable[[Load], float] = lambda seen: seen.rate  # noqa: E731
 
 
 def run(bundle: Path) -> list[Figure]:

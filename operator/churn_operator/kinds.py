@@ -52,5 +52,3 @@ CHILD_KINDS = (
     AUTOSCALER,
 )
 """Kinds of a ChurnModel's children, in the order in which they may be relied upon."""
-
-KIND_OF = {kind.kind: kind for kind in CHILD_KINDS}

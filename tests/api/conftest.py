@@ -20,7 +20,6 @@ from .trial import Lane
 NAME = f"{LANES}-api"
 CRD = "churnmodels.churnops.io"
 DIGEST = "sha256:" + "0" * 64
-OTHER_DIGEST = "sha256:" + "1" * 64
 _numbers = itertools.count(1)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,7 @@ from .ways import PACE
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
-COURSES = int(os.environ.get("CHURN_COURSES", "60" if THOROUGH else "3"))
+COURSES = 60 if THOROUGH else 3
 AT_ONCE = 4
 LENGTH = 16
 PASSING = {"deployment.kubernetes.io/revision", DESIRED_ANNOTATION}

@@ -53,8 +53,9 @@ def test_the_offline_commands_run_as_they_stand(document: Path, tmp_path: Path) 
         assert done.returncode == 0, done.stderr
 
 
-def test_every_make_target_of_the_readme_exists() -> None:
-    named = set(re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text()))
+def test_every_make_target_that_is_named_exists() -> None:
+    pages = [*DOCUMENTS, ROOT / "CHANGELOG.md"]
+    named = {name for page in pages for name in re.findall(r"[`$] ?make ([a-z-]+)", page.read_text())}
     defined = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named
     assert named <= defined

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from threadpoolctl import threadpool_limits
 
 from churn_dev.stores import TokenHandler, https_store, write_certificate
 from churn_serving.bundle.write import write_files
@@ -27,6 +28,13 @@ SAMPLE = ROOT / "k8s/samples/bundle"
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("CHURN_", "AWS_"))]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Many threads for few rows wait for each other most of the time."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A user's own fitted pipeline as a bundle."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,6 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 from skops import io
-from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
 from churn_serving.bundle.write import write_files
@@ -54,15 +52,9 @@ from churn_serving.train.loading import load_pipeline
 
 from .conftest import TELCO_CSV
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NUMBERS = ["age", "balance", "visits"]
 TEXTS = ["plan", "region"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Many threads for few rows wait for each other most of the time."""
-    with threadpool_limits(limits=1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Classifiers made of others, and those that stand alone, as a bundle."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
-from threadpoolctl import threadpool_limits
 from xgboost import XGBClassifier
 
 from churn_serving.bundle.write import write_files
@@ -27,15 +25,9 @@ from churn_serving.errors import DataError
 from churn_serving.model import Model, load_model
 from churn_serving.train.export import ExportPlan, export
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NUMBERS = ["age", "visits"]
 TEXTS = ["plan", "region"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Many threads for few rows wait for each other most of the time."""
-    with threadpool_limits(limits=1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,12 @@
 """What the tests of hostile clients share."""
 
 import json
-import os
 
 import httpx
 from tests.serving.asgi import Process
 from tests.serving.conftest import SAMPLE
 from tests.serving.wire import Heard, ask, request
 
-THOROUGH = "CHURN_ALL_FAULTS" in os.environ
-"""More of the same: `make endure-serving`."""
 GOLDEN = json.loads((SAMPLE / "golden.jsonl").read_text().splitlines()[0])
 RECORD = GOLDEN["record"] | {"customerID": "SECRET-1"}
 BODY = json.dumps({"records": [RECORD]}).encode()

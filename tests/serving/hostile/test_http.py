@@ -12,12 +12,12 @@ from tests.serving.asgi import Process, served
 from tests.serving.conftest import SAMPLE
 from tests.serving.wire import Wire, ask, request, wire
 
+from ...chance import THOROUGH  # noqa: TID252  # lanes share how they draw
 from .material import (
     BODY,
     CHUNKED,
     LENGTH,
     RECORD,
-    THOROUGH,
     chunked,
     head,
     is_refused,
