@@ -19,18 +19,20 @@ import aiohttp
 from churn_dev.background import Background
 
 DEADLINE_SECONDS = 10.0
+STRANGER = "no answer of a server"
+"""What is said of a 200 that names no model version: somebody else gave it, a proxy's page say."""
 KEPT = 8
 """Connections that are kept, used in turn: an idle one would not notice that its pod went away."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A request that got no 200.
+    """A request that got no 200 of a server.
 
     Attributes:
         at: when it was sent, in seconds since the epoch: what logs and Kubernetes say is told in the same.
         seconds: how long it took to fail.
-        how: `HTTP 503`, or the kind of error and what it says.
+        how: `HTTP 503`, or the kind of failure and what there is to say of it.
         rested: seconds that its kept connection was not used; None for a new connection.
     """
 
@@ -51,7 +53,7 @@ class Outcomes:
 
     Attributes:
         statuses: answers by HTTP status.
-        failures: requests without an answer, by what happened.
+        failures: requests without an answer of a server, by what happened.
         lost: each request that failed.
         versions: answers with status 200 by the model version that gave them.
         seconds: times from sending to the whole answer, of answered requests.
@@ -71,8 +73,14 @@ class Outcomes:
 
     @property
     def failed(self) -> int:
-        """Requests that did not get a 200."""
+        """Requests that did not get a 200 of a server."""
         return self.sent - self.statuses[HTTPStatus.OK]
+
+    def lose(self, lost: Lost, failure: str = "") -> None:
+        """Notes a request that failed; `failure` says how where no server answered."""
+        self.lost.append(lost)
+        if failure:
+            self.failures[failure] += 1
 
     def describe(self) -> str:
         """One line: how many, how many failed, and how."""
@@ -127,21 +135,35 @@ class Load(Background):
         free.append(kept)
 
     async def _send(self, session: aiohttp.ClientSession, rested: float | None) -> None:
-        at, sent = time.time(), time.monotonic()
+        outcomes, at, sent = self.outcomes, time.time(), time.monotonic()
         try:
             async with session.post(self._url, json=self._body) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self.outcomes.failures[type(error).__name__] += 1
-            how = f"{type(error).__name__}: {error}"
-            self.outcomes.lost.append(Lost(at, time.monotonic() - sent, how, rested))
+            kind = type(error).__name__
+            outcomes.lose(Lost(at, time.monotonic() - sent, f"{kind}: {error}", rested), kind)
             return
-        self.outcomes.statuses[answer.status] += 1
-        self.outcomes.seconds.append(time.monotonic() - sent)
+        seconds = time.monotonic() - sent
+        version = _version(content) if answer.status == HTTPStatus.OK else ""
+        if version is None:
+            outcomes.lose(Lost(at, seconds, f"{STRANGER}: {content[:80]!r}", rested), STRANGER)
+            return
+        outcomes.statuses[answer.status] += 1
+        outcomes.seconds.append(seconds)
         if answer.status == HTTPStatus.OK:
-            self.outcomes.versions[json.loads(content)["version"]] += 1
+            outcomes.versions[version] += 1
         else:
-            self.outcomes.lost.append(Lost(at, self.outcomes.seconds[-1], f"HTTP {answer.status}", rested))
+            outcomes.lose(Lost(at, seconds, f"HTTP {answer.status}", rested))
+
+
+def _version(content: bytes) -> str | None:
+    """The model version that an answer names; None where it names none."""
+    try:
+        said = json.loads(content)
+    except ValueError:
+        return None
+    version = said.get("version") if isinstance(said, dict) else None
+    return version if isinstance(version, str) else None
 
 
 @dataclass

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from churn_dev.errors import DevError
 from churn_dev.kubectl import wait_until
-from churn_dev.load import KEPT, Lost, Outcomes
+from churn_dev.load import KEPT, STRANGER, Lost, Outcomes
 from churn_dev.peers import REQUIREMENTS, environment
 
 _CLIENTS = REQUIREMENTS / "clients" / "locustfile.py"
@@ -41,7 +41,7 @@ def locust(url: str, body: Mapping[str, Any], *, rate: float, seconds: int = 360
         began, told, wanted, log = (
             Path(work) / name for name in ("began", "told.json", "wanted.json", "log")
         )
-        users = {"body": body, "rate": rate, "kept": KEPT, "new": _NEW}
+        users = {"body": body, "rate": rate, "kept": KEPT, "new": _NEW, "stranger": STRANGER}
         wanted.write_text(json.dumps(users | {"began": str(began), "told": str(told)}))
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         command = [

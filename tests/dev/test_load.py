@@ -9,9 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from churn_dev.background import Background
 from churn_dev.kubectl import wait_until
-from churn_dev.load import KEPT, Load
+from churn_dev.load import KEPT, STRANGER, Load
 from churn_dev.locust_load import locust
+
+STRANGE = (
+    b"<html><body><h1>Welcome</h1></body></html>", b"", b"{", b"\xff\xfe", b"[7]", b'{"model": "telco"}',
+    b'{"version": ["7"]}',
+)  # fmt: skip
+"""What may come with a 200 from a proxy, or from a server that is not ours."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -24,11 +31,10 @@ class _Handler(BaseHTTPRequestHandler):
         server.requests += 1
         server.connections[self.client_address[1]] += 1
         server.answering.wait()
-        body = json.dumps({"version": "7"}).encode()
         self.send_response(503 if server.requests % 3 == 0 else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(server.body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(server.body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
         """Says nothing."""
@@ -36,7 +42,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # of five, a busy machine resets what Locust's users open at once
     requests = 0
+    body = json.dumps({"version": "7"}).encode()
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -106,6 +114,30 @@ def test_a_refused_connection_is_a_failure_and_not_an_exception() -> None:
     assert set(load.outcomes.failures) == {"ClientConnectorError"}
 
 
+@pytest.mark.parametrize("body", STRANGE)
+def test_a_200_of_somebody_else_is_lost_and_the_load_goes_on(server: _Server, body: bytes) -> None:
+    own, server.body = server.body, body
+    with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=200) as load:
+        wait_until(lambda: load.outcomes.failures[STRANGER] >= 5, "answers that are none")
+        server.body = own
+        wait_until(lambda: load.outcomes.versions["7"] >= 5, "answers of the server")
+    outcomes = load.outcomes
+    assert outcomes.sent == server.requests
+    assert outcomes.versions.total() == outcomes.statuses[200]
+    assert len(outcomes.lost) == outcomes.failed == outcomes.failures[STRANGER] + outcomes.statuses[503]
+    assert {lost.how.partition(":")[0] for lost in outcomes.lost} <= {STRANGER, "HTTP 503"}
+
+
+class _Ended(Background):
+    async def _run(self) -> None:
+        raise ConnectionError("what it was told to ask is gone")
+
+
+def test_what_ends_early_beside_a_block_is_told_where_the_block_ends() -> None:
+    with pytest.raises(ConnectionError, match="is gone"), _Ended("ended"):
+        pass
+
+
 def test_the_limit_ends_the_load(server: _Server) -> None:
     with Load(f"http://127.0.0.1:{server.server_port}", {}, rate=500, limit=20) as load:
         wait_until(lambda: load.outcomes.sent == 20, "the limit")
@@ -118,6 +150,14 @@ def test_locust_keeps_every_outcome_too(server: _Server) -> None:
     assert outcomes.sent == server.requests
     assert outcomes.failed == outcomes.statuses[503] == len(outcomes.lost) == server.requests // 3
     assert KEPT < len(server.connections) < outcomes.sent
+
+
+def test_locust_too_counts_a_200_of_somebody_else_as_lost(server: _Server) -> None:
+    server.body = STRANGE[0]
+    with locust(f"http://127.0.0.1:{server.server_port}/predict", {}, rate=100) as outcomes:
+        wait_until(lambda: server.requests >= 30, "30 requests")
+    assert outcomes.failed == outcomes.sent == len(outcomes.lost) == server.requests
+    assert outcomes.failures == {STRANGER: server.requests - outcomes.statuses[503]}
 
 
 def test_locust_counts_refused_connections() -> None:

@@ -1,7 +1,8 @@
 """Clients of `make soak` as Locust runs them: half keep a connection, half open one for each request.
 
-CHURN_SOAK names a JSON file: `body`, `rate` (requests a second), how many users are `kept` and `new`, and
-two files: `began`, which is there once requests are sent, and `told`, where the outcomes go to.
+CHURN_SOAK names a JSON file: `body`, `rate` (requests a second), how many users are `kept` and `new`, what
+is said of a 200 of somebody else (`stranger`), and two files: `began`, which is there once requests are sent,
+and `told`, where the outcomes go to.
 """
 
 import json
@@ -13,9 +14,11 @@ from typing import Any
 
 from locust import HttpUser, constant_throughput, events, task
 from locust.clients import HttpSession
+from locust.exception import CatchResponseError
 
 SOAK = json.loads(Path(os.environ["CHURN_SOAK"]).read_text())
 DEADLINE_SECONDS = 10
+OK = 200
 
 statuses: Counter[int] = Counter()
 lost: list[dict[str, Any]] = []
@@ -43,16 +46,30 @@ class New(HttpUser):
 
 
 def ask(client: HttpSession, rested: float | None, headers: dict[str, str]) -> None:
-    client.post(
-        "/predict", json=SOAK["body"], headers=headers, timeout=DEADLINE_SECONDS, context={"rested": rested}
-    )
+    context = {"rested": rested}
+    with client.post(
+        "/predict", json=SOAK["body"], headers=headers, timeout=DEADLINE_SECONDS, context=context,
+        catch_response=True,
+    ) as answer:  # fmt: skip
+        if answer.status_code == OK and not names_version(answer.content):
+            answer.failure(f"{SOAK['stranger']}: {answer.content[:80]!r}")
+
+
+def names_version(content: bytes) -> bool:
+    try:
+        said = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and isinstance(said.get("version"), str)
 
 
 @events.request.add_listener
 def note(
     response_time: float, response: Any, context: Any, exception: Any, start_time: float, **_: object
 ) -> None:
-    if response is not None and response.status_code:
+    if isinstance(exception, CatchResponseError):
+        how = str(exception)
+    elif response is not None and response.status_code:
         statuses[response.status_code] += 1
         how = f"HTTP {response.status_code}"
     else:
