@@ -34,6 +34,7 @@ def test_no_request_is_lost_whatever_happens(
     for each in result.trials:
         measured(f"{each.what}: {each.failed} of {each.sent} failed in {each.seconds:.0f} s")
     measured(f"control, no preStop and no draining: {result.control.describe()}")
+    assert [each.what for each in result.trials if not each.sent] == [], "nothing was asked meanwhile"
     assert result.outcomes.failed == 0, result.outcomes.describe()
     assert result.outcomes.longest_idle < DRAIN_SECONDS
     assert result.control.failed > 0, "the control lost nothing: the load sees nothing"
