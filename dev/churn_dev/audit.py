@@ -14,7 +14,7 @@ WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 @dataclass(frozen=True)
 class Request:
-    """One finished request. `ended` is in seconds since the epoch."""
+    """One finished request. `ended` is in seconds since the epoch; `continues` a list that began before."""
 
     verb: str
     resource: str
@@ -23,6 +23,7 @@ class Request:
     name: str
     code: int
     ended: float = 0.0
+    continues: bool = False
 
     @property
     def is_write(self) -> bool:
@@ -97,4 +98,5 @@ def _request(event: dict[str, Any]) -> Request:
         name=about.get("name", ""),
         code=int((event.get("responseStatus") or {}).get("code", 0)),
         ended=datetime.fromisoformat(ended).timestamp() if ended else 0.0,
+        continues="continue=" in event.get("requestURI", ""),
     )

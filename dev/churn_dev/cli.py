@@ -162,7 +162,7 @@ def bench_operator(
     few: Annotated[int, typer.Option(min=1, help="ChurnModels at once, for the time to Ready.")] = 200,
     many: Annotated[int, typer.Option(min=1, help="ChurnModels of the large fleet.")] = 1000,
     vast: Annotated[int, typer.Option(min=0, help="ChurnModels of the last restart; 0: none.")] = 5000,
-    rest_seconds: Annotated[float, typer.Option(min=1, help="How long the fleet is watched at rest.")] = 120,
+    rest_seconds: Annotated[float, typer.Option(min=1, help="How long the fleet is watched at rest.")] = 600,
     tries: Annotated[int, typer.Option(min=1, help="Times each kind of child is deleted and edited.")] = 8,
     record: Record = None,
 ) -> None:

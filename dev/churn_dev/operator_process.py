@@ -17,6 +17,7 @@ import yaml
 
 from churn_dev import tools
 from churn_dev.audit import AuditLog, Request
+from churn_dev.histogram import Histogram
 from churn_dev.kubectl import Kubectl, wait_until
 from churn_dev.ports import free_port
 from churn_dev.release import CHART
@@ -130,11 +131,9 @@ class Operator:
             return 0
         return sum(map(float, re.findall(rf"^{metric}(?:\{{.*\}})? (\S+)$", said, re.MULTILINE)))
 
-    def quantile(self, histogram: str, share: float) -> float:
-        """The bound of the histogram's bucket that holds this share of what was observed."""
-        found = re.findall(rf'^{histogram}_bucket\{{.*le="(.+?)".*\}} (\S+)$', self.metrics(), re.MULTILINE)
-        buckets = [(float(bound), float(count)) for bound, count in found]
-        return next(bound for bound, count in buckets if count >= share * buckets[-1][1])
+    def histogram(self, name: str) -> Histogram:
+        """What was observed since it started."""
+        return Histogram.read(self.metrics(f"{name}_bucket"), name)
 
     @property
     def cpu_seconds(self) -> float:

@@ -63,7 +63,7 @@ CACHES_SYNCED = Gauge(
 LOOP_LAG = Histogram(
     "churn_operator_loop_lag_seconds",
     "By how much a timer of the event loop is late.",
-    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+    buckets=(0.001, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.25, 1, 5),
     registry=REGISTRY,
 )
 CACHED = Gauge("churn_operator_cached_objects", "Objects held of a kind.", ["kind"], registry=REGISTRY)

@@ -51,6 +51,14 @@ def test_a_request_counts_once_when_it_is_finished(path: Path) -> None:
     assert log.count() == {"watch pods 200": 1}
 
 
+def test_a_page_that_continues_a_list_is_told_from_its_first(path: Path) -> None:
+    log = AuditLog(path, "churn-operator/")
+    first = json.loads(_line("list", "services")) | {"requestURI": "/api/v1/services?limit=100"}
+    second = first | {"requestURI": "/api/v1/services?limit=100&continue=x"}
+    _append(path, *(json.dumps(page) + "\n" for page in (first, second)))
+    assert [page.continues for page in log.requests()] == [False, True]
+
+
 @pytest.mark.parametrize("verb", ["create", "update", "patch", "delete", "deletecollection"])
 def test_a_verb_that_can_change_something_is_a_write(path: Path, verb: str) -> None:
     log = AuditLog(path, "churn-operator/")
