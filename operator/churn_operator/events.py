@@ -1,7 +1,7 @@
 """Events on transitions of a ChurnModel. Best effort: nothing waits for them and nothing fails with them."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -52,7 +52,8 @@ class EventPoster:
 
     def post(self, observed: Observed, reason: str, note: str) -> None:
         """Tells of `observed` that `reason`; Warning unless the reason is a calm one."""
-        task = asyncio.create_task(self._post_event(build_event(observed, reason, note, self._instance)))
+        event = build_event(observed, reason, note, self._instance, self._client.now())
+        task = asyncio.create_task(self._post_event(event))
         self._posting.add(task)
         task.add_done_callback(self._posting.discard)
 
@@ -63,9 +64,9 @@ class EventPoster:
             log.info("Event not posted", namespace=event["metadata"]["namespace"], error=error.message)
 
 
-def build_event(observed: Observed, reason: str, note: str, instance: str) -> dict[str, Any]:
-    """An event of events.k8s.io/v1 about a ChurnModel."""
-    moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def build_event(observed: Observed, reason: str, note: str, instance: str, now: datetime) -> dict[str, Any]:
+    """An event of events.k8s.io/v1 about a ChurnModel at `now` (UTC)."""
+    moment = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
     name = f"{observed.name}.{digest_of([observed.uid, reason, moment])}"
     return EVENT.named(observed.namespace, name) | {
         "eventTime": moment,

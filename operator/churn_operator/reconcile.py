@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -99,7 +98,7 @@ class Reconciler:
         memory = self._memories.setdefault(key, _Memory())
         if (wait := memory.wait_for(observed.generation)) > 0:
             return wait
-        decision = roll_back(decide(observed, self.settings), observed, self.settings, datetime.now(UTC))
+        decision = roll_back(decide(observed, self.settings), observed, self.settings, self.client.now())
         trouble: Trouble | None = None
         began = time.monotonic()
         if isinstance(decision, Plan):
@@ -143,7 +142,7 @@ class Reconciler:
     ) -> float | None:
         """Writes the status if it is worth it; seconds until the next look otherwise."""
         previous = observed.model["status"]
-        report = build_status(observed, decision, trouble, datetime.now(UTC))
+        report = build_status(observed, decision, trouble, self.client.now())
         how_soon = urgency(previous, report.status)
         if how_soon is Urgency.NONE:
             return report.recheck_after

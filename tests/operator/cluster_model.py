@@ -44,6 +44,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.writes = 0
+        self.seconds = 0.0  # since PAST; a change takes one
         self.events: list[tuple[Kind, WatchEvent]] = []
         self.fault: tuple[str, bool] | None = None  # what befalls the next write, and whether it is done
         self._fields: dict[Place, Fields] = {}
@@ -51,6 +52,9 @@ class Cluster:
         self._numbers = itertools.count(2)
 
     # What the operator's client does.
+
+    def now(self) -> datetime:
+        return PAST + timedelta(seconds=self.seconds)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json:
         return self.read((kind, namespace, name))
@@ -211,11 +215,13 @@ class Cluster:
             p: v for p, v in (before or {}).items() if p[0] not in {"metadata", "status"}
         }
         number = next(self._numbers)
+        self.seconds += 1
+        created = (before or {}).get(("metadata", "creationTimestamp"), self.now().isoformat())
         fields |= {
             ("metadata", "uid"): (before or {}).get(("metadata", "uid"), f"uid-{number}"),
             ("metadata", "generation"): generation + moved,
             ("metadata", "resourceVersion"): str(number),
-            ("metadata", "creationTimestamp"): (PAST + timedelta(seconds=number)).isoformat(),
+            ("metadata", "creationTimestamp"): created,
         }
         self._fields[place] = fields
         self.events.append((place[0], WatchEvent("MODIFIED" if before else "ADDED", self.read(place))))

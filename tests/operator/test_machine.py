@@ -130,6 +130,7 @@ class Machine:
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
+        self.cluster.seconds += seconds
 
     def deliver(self, kind: Any) -> None:
         """The watch of one kind brings what it has; the others lag."""
@@ -190,7 +191,7 @@ class Machine:
             self.cluster.events = [each for each in self.cluster.events if each[0] is CHURN_MODEL]
             resting = not self.dirty
             if resting:
-                self.now += 60.0
+                self.wait(60.0)
                 self.caches.models.touch()
             self.pass_once()
             if resting and before == self.cluster.writes and not self.cluster.events:

@@ -49,9 +49,9 @@ class TestEvents:
         told = world.serving()
         assert transition(told.status, replace(told, generation=9).told().status) is None
 
-    def test_warn_of_what_is_wrong_only(self, world: Any):
+    def test_warn_of_what_is_wrong_only(self, world: Any, now: datetime):
         kinds = {
-            reason: build_event(world.observed, reason, "x", "here")["type"]
+            reason: build_event(world.observed, reason, "x", "here", now)["type"]
             for reason in ("Ready", "RollingOut", "Suspended", "NameConflict", "GoldenMismatch")
         }
         assert kinds == {
@@ -59,6 +59,6 @@ class TestEvents:
             "NameConflict": "Warning", "GoldenMismatch": "Warning",
         }  # fmt: skip
 
-    def test_hold_no_more_than_the_api_takes(self, world: Any):
-        event = build_event(world.observed, "Ready", "x" * 5000, "h" * 500)
+    def test_hold_no_more_than_the_api_takes(self, world: Any, now: datetime):
+        event = build_event(world.observed, "Ready", "x" * 5000, "h" * 500, now)
         assert (len(event["note"]), len(event["reportingInstance"])) == (1024, 128)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -32,6 +33,7 @@ from churn_operator.errors import (
 )
 from churn_operator.kinds import Kind
 from churn_operator.metrics import REQUESTS
+from churn_operator.runtime.clock import Clock
 
 USER_AGENT = f"churn-operator/{__version__}"
 APPLY = "application/apply-patch+yaml"
@@ -121,6 +123,11 @@ class Client:
         self._api = ApiClient(configuration)
         self._api.user_agent = agent
         self._may_write = may_write
+        self._clock = Clock()
+
+    def now(self) -> datetime:
+        """The time by the API server's clock, in UTC; by this machine's until it answered."""
+        return self._clock.now()
 
     async def close(self) -> None:
         await self._api.close()
@@ -242,7 +249,8 @@ class Client:
             answer = await self._api.call_api(*serialized, _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
             code = str(response.status)
-            if response.status < 300:
+            if response.status < 300:  # an error may be a proxy's, with its own idea of the time
+                self._clock.hear(response.headers.get("Date"))
                 return response
             raise _error(response.status, _parse(await response.read(), response.status), response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:

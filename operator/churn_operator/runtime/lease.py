@@ -7,7 +7,6 @@ duration, and its holder stops writing well before that. As client-go does, but 
 import asyncio
 import contextlib
 import math
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
@@ -19,6 +18,7 @@ from churn_operator.kinds import LEASE
 from churn_operator.metrics import LEADER
 from churn_operator.names import FIELD_MANAGER
 from churn_operator.runtime.client import MERGE_PATCH, Client
+from churn_operator.runtime.clock import elapsed
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class Lease:
 
     def held(self) -> bool:
         """Whether this instance may write now."""
-        return now() < self._until
+        return elapsed() < self._until
 
     async def run(self, won: Callable[[], None]) -> NoReturn:
         """Takes the Lease when it is free and renews it, until cancelled. Calls `won` each time it got it."""
@@ -113,7 +113,7 @@ class Lease:
         await self._client.close()
 
     async def _take_or_renew(self) -> None:
-        began = now()
+        began = elapsed()
         lease, self._mine = self._mine or await self._read(), None  # unknown while a write is on its way
         if lease is None:
             body = LEASE.named(*self._place) | {"spec": self._spec({}, self._identity)}
@@ -136,8 +136,8 @@ class Lease:
         if spec.get("holderIdentity") in {None, "", self._identity}:
             return True
         if spec != self._seen[0]:
-            self._seen = (spec, now())
-        return now() - self._seen[1] > float(spec.get("leaseDurationSeconds", self._seconds))
+            self._seen = (spec, elapsed())
+        return elapsed() - self._seen[1] > float(spec.get("leaseDurationSeconds", self._seconds))
 
     async def _write(self, lease: dict[str, Any], holder: str) -> dict[str, Any]:
         """Writes the Lease of that very version: of two that reach for it, one gets a conflict."""
@@ -154,8 +154,3 @@ class Lease:
         if holder and holder != before.get("holderIdentity"):
             spec |= {"acquireTime": moment, "leaseTransitions": int(before.get("leaseTransitions", 0)) + 1}
         return spec
-
-
-def now() -> float:
-    """Seconds that pass whatever is done to the clock; where the system can, also while it is suspended."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -72,7 +72,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(lease_module, "now", clock)
+    monkeypatch.setattr(lease_module, "elapsed", clock)
     return clock
 
 
