@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
 import churn_operator.__main__  # noqa: F401  # with it every metric of the process is registered
 from churn_dev import packages, tools
@@ -19,6 +19,8 @@ from churn_dev.generate import CHART, ROOT, SAMPLES
 from churn_dev.kubectl import Object
 from churn_operator import names
 from churn_operator.metrics import REGISTRY
+from churn_serving.server.exposition import Exposition
+from churn_serving.server.metrics import Metrics
 
 Render = Callable[..., list[Object]]
 
@@ -75,6 +77,29 @@ def exposition() -> str:
         finally:
             server.kill()
     return scraped + generate_latest(REGISTRY).decode()
+
+
+@pytest.fixture(scope="module")
+def labels(exposition: str) -> dict[str, set[str]]:
+    """Label names by metric, of what there is nothing to count yet too."""
+    found = {name: set(EACH) for name in OWN}
+    for registry in (REGISTRY, Exposition(Metrics(), CollectorRegistry())._registry):
+        for name, declared in declarations(registry):
+            found[name] = {*declared, *EACH}
+    for name, pairs in re.findall(r"^(\w+)\{(.*)\} ", exposition, re.MULTILINE):
+        found.setdefault(name, set(EACH)).update(re.findall(r'(\w+)="', pairs))
+    return found
+
+
+def declarations(registry: CollectorRegistry) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each series of a registry and its labels, as its collector was made or as it presents them."""
+    for collector, series in registry._collector_to_names.items():
+        if hasattr(collector, "_labelnames"):
+            yield from ((name, collector._labelnames) for name in series)
+            continue
+        for family in collector.collect():
+            for suffix in ("", "_total", "_bucket", "_sum", "_count"):
+                yield family.name + suffix, family._labelnames
 
 
 @pytest.fixture(scope="module")
@@ -157,15 +182,17 @@ class TestMetrics:
         assert len(named) > 15
         assert named - exposed == OWN
 
-    def test_every_label_asked_for_is_there(self, expressions: list[str], exposition: str):
-        """Of the server's metrics: those of the operator are exposed once there is something to count."""
-        scraped = re.findall(r"^(\w+)\{(.*)\} ", exposition, re.MULTILINE)
-        labels = {name: {*re.findall(r'(\w+)="', pairs), *EACH} for name, pairs in scraped}
+    def test_every_label_asked_for_is_there(self, expressions: list[str], labels: dict[str, set[str]]):
         asked = [pair for each in expressions for pair in re.findall(r"(\w+)\{([^}]*)\}", each)]
-        known = [(name, pairs) for name, pairs in asked if name in labels]
-        assert len(known) > 15
-        for name, pairs in known:
+        assert len(asked) > 40
+        for name, pairs in asked:
             assert set(re.findall(r"(\w+)\s*(?:=~|!=|!~|=)", pairs)) <= labels[name], (name, pairs)
+
+    def test_every_label_summed_by_is_there(self, expressions: list[str], labels: dict[str, set[str]]):
+        for expression in expressions:
+            there = set().union(*(labels[name] for name in metrics_of(expression)))
+            for listed in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression):
+                assert {label.strip() for label in listed.split(",")} <= there, expression
 
     @pytest.mark.parametrize(
         ("expression", "named"),

@@ -17,6 +17,7 @@ KNOWN = {  # after controller-runtime, client-go
     "workqueue_queue_duration_seconds": ("histogram", {"name"}),
     "workqueue_work_duration_seconds": ("histogram", {"name"}),
     "rest_client_requests_total": ("counter", {"code", "method"}),
+    "leader_election_master_status": ("gauge", {"name"}),
 }
 
 
