@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from churn_kubectl.errors import ClusterError, ForbiddenError
+from churn_kubectl.errors import ClusterError, ForbiddenError, KindUnknownError
 
 Object: TypeAlias = dict[str, Any]
+_MARKS = {"(Forbidden)": ForbiddenError, "the server doesn't have a resource type": KindUnknownError}
+"""How kubectl says what went wrong."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Cluster:
 
         Raises:
             ForbiddenError: The API server says that a right is missing.
+            KindUnknownError: It has no such kind.
             ClusterError: Anything else went wrong; a missing kubectl too.
         """
         try:
@@ -45,7 +48,8 @@ class Cluster:
         if done.returncode == 0:
             return done.stdout
         said = done.stderr.strip() or done.stdout.strip()
-        raise (ForbiddenError if "(Forbidden)" in said else ClusterError)(said)
+        kinds = (error for mark, error in _MARKS.items() if mark in said)
+        raise next(kinds, ClusterError)(said)
 
     def get(self, kind: str, name: str) -> Object | None:
         """The object; None where there is none of that name."""

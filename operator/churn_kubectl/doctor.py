@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from churn_kubectl.cluster import Cluster
-from churn_kubectl.errors import ClusterError, ForbiddenError
+from churn_kubectl.errors import ClusterError, ForbiddenError, KindUnknownError
 from churn_operator.api.v1alpha1 import GROUP, PLURAL
 from churn_operator.compare import covers
 from churn_operator.crdgen import build_crd
@@ -15,6 +15,7 @@ from churn_operator.names import PAUSED_ANNOTATION, SERVING_LABEL
 
 LEAST_MINOR = 35
 """Kubernetes 1.35 is the first with image volumes on: oci models are mounted as such."""
+INSTALL = "`kubectl apply --server-side -f crds/` of the operator's release, or upgrade the chart"
 OPERATOR = "app.kubernetes.io/name=churn-operator"
 RIGHTS = (
     ("create", f"{PLURAL}.{GROUP}", "deploy a model"),
@@ -50,6 +51,8 @@ def examine(cluster: Cluster) -> Iterator[Finding]:
             yield from check(cluster)
         except ForbiddenError as error:
             yield Finding(Level.UNKNOWN, _first_line(error), "ask whoever runs the cluster to run this")
+        except KindUnknownError as error:
+            yield Finding(Level.BAD, _first_line(error), INSTALL)
         except ClusterError as error:
             yield Finding(Level.BAD, _first_line(error), "mend the connection: `kubectl cluster-info`")
             return
@@ -82,17 +85,16 @@ def _crd(cluster: Cluster) -> Iterator[Finding]:
     """The CRD: there, and that of this program."""
     wanted = build_crd()
     name = wanted["metadata"]["name"]
-    install = "`kubectl apply --server-side -f crds/` of the operator's release, or upgrade the chart"
     there = cluster.get("customresourcedefinition", name)
     if there is None:
-        yield Finding(Level.BAD, f"the CRD {name} is not installed", install)
+        yield Finding(Level.BAD, f"the CRD {name} is not installed", INSTALL)
         return
     same = covers(_schema(there), _schema(wanted)) and covers(_schema(wanted), _schema(there))
     if same:
         yield Finding(Level.GOOD, f"the CRD {name} is the one that this program knows")
     else:
         yield Finding(
-            Level.WARNING, f"the CRD {name} is of another version than this program", f"update one: {install}"
+            Level.WARNING, f"the CRD {name} is of another version than this program", f"update one: {INSTALL}"
         )
 
 
@@ -166,29 +168,37 @@ def _paused(_: Cluster, model: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _references(cluster: Cluster, model: dict[str, Any]) -> Iterator[Finding]:
-    """Secrets, a claim and a PriorityClass that the spec names and that are not there."""
-    name, spec = model["metadata"]["name"], model["spec"]
-    serving = spec.get("serving") or {}
-    named = [
-        ("secret", f"imagePullSecrets {each['name']}", each["name"])
-        for each in serving.get("imagePullSecrets", ())
-    ]
-    if secret := spec["model"].get("credentialsSecret"):
-        named.append(("secret", f"credentialsSecret {secret}", secret))
-    if (uri := spec["model"]["uri"]).startswith("pvc://"):
-        claim = uri.removeprefix("pvc://").partition("/")[0]
-        named.append(("persistentvolumeclaim", f"the claim {claim}", claim))
-    if priority := serving.get("priorityClassName"):
-        named.append(("priorityclass", f"priorityClassName {priority}", priority))
-    for kind, words, target in named:
+    """What the spec names and is not there."""
+    name = model["metadata"]["name"]
+    for kind, words, target in _named(model["spec"]):
         try:
             missing = not cluster.run("get", kind, target, "--ignore-not-found", "--output=name").strip()
         except ForbiddenError:
             continue  # a Secret that one may not read may well be there
         if missing:
-            yield Finding(
-                Level.BAD, f"{name} names {words}, which does not exist", f"create the {kind} {target}"
-            )
+            what = f"{name} names {words} {target}, which does not exist"
+            yield Finding(Level.BAD, what, f"create the {kind} {target}")
+
+
+def _named(spec: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Kind, words for it and name of each object that pods of this spec need."""
+    model, serving = spec["model"], spec.get("serving") or {}
+    auth = serving.get("auth") or {}
+    jwt, tls = auth.get("jwt") or {}, serving.get("tls") or {}
+    for secret in serving.get("imagePullSecrets", ()):
+        yield "secret", "imagePullSecrets", secret["name"]
+    if model["uri"].startswith("pvc://"):
+        yield "persistentvolumeclaim", "the claim", model["uri"].removeprefix("pvc://").partition("/")[0]
+    for kind, words, name in (
+        ("secret", "credentialsSecret", model.get("credentialsSecret")),
+        ("secret", "auth.apiKeysSecret", auth.get("apiKeysSecret")),
+        ("secret", "auth.jwt.jwksSecret", jwt.get("jwksSecret")),
+        ("configmap", "auth.jwt.jwksConfigMap", jwt.get("jwksConfigMap")),
+        ("secret", "tls.secretName", tls.get("secretName")),
+        ("priorityclass", "priorityClassName", serving.get("priorityClassName")),
+    ):
+        if name:
+            yield kind, words, name
 
 
 def _account(cluster: Cluster, model: dict[str, Any]) -> Iterator[Finding]:

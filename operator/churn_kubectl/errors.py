@@ -11,3 +11,7 @@ class ClusterError(ChurnError):
 
 class ForbiddenError(ClusterError):
     """Whoever asks has no right to that."""
+
+
+class KindUnknownError(ClusterError):
+    """The cluster has no such kind: its CRD is not installed."""
