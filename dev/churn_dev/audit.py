@@ -14,7 +14,13 @@ WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 @dataclass(frozen=True)
 class Request:
-    """One finished request. `ended` is in seconds since the epoch; `continues` a list that began before."""
+    """One finished request.
+
+    Attributes:
+        ended: in seconds since the epoch.
+        continues: whether it goes on with a list that began before.
+        group: of the API; empty for the core's.
+    """
 
     verb: str
     resource: str
@@ -24,6 +30,7 @@ class Request:
     code: int
     ended: float = 0.0
     continues: bool = False
+    group: str = ""
 
     @property
     def is_write(self) -> bool:
@@ -99,4 +106,5 @@ def _request(event: dict[str, Any]) -> Request:
         code=int((event.get("responseStatus") or {}).get("code", 0)),
         ended=datetime.fromisoformat(ended).timestamp() if ended else 0.0,
         continues="continue=" in event.get("requestURI", ""),
+        group=about.get("apiGroup", ""),
     )

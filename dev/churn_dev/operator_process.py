@@ -18,7 +18,7 @@ import yaml
 from churn_dev import tools
 from churn_dev.audit import AuditLog, Request
 from churn_dev.histogram import Histogram
-from churn_dev.kubectl import Kubectl, wait_until
+from churn_dev.kubectl import Kubectl, Object, wait_until
 from churn_dev.ports import free_port
 from churn_dev.release import CHART
 from churn_dev.usage import cpu_seconds
@@ -28,7 +28,17 @@ SYSTEM = "churn-operator"
 _RIGHTS = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
 
 
-def install_rights(kubeconfig: Path, namespace: str, *values: str, chart: Path = CHART) -> str:
+def render_rights(namespace: str, *values: str, chart: Path = CHART) -> list[Object]:
+    """The chart's accounts, roles and bindings, with `key=value` settings of it."""
+    command: list[str | Path] = [tools.path("helm"), "template", SYSTEM, chart, "--namespace", namespace]
+    options = ["--kube-version=1.35.0", *(f"--set={value}" for value in values)]
+    rendered = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
+    return [obj for obj in yaml.safe_load_all(rendered) if obj and obj["kind"] in _RIGHTS]
+
+
+def install_rights(
+    kubeconfig: Path, namespace: str, *values: str, chart: Path = CHART, account: str = SYSTEM
+) -> str:
     """Installs the chart's rights into a namespace; a kubeconfig of its service account, as text.
 
     Args:
@@ -36,15 +46,13 @@ def install_rights(kubeconfig: Path, namespace: str, *values: str, chart: Path =
         namespace: made when it is missing.
         values: `key=value` settings of the chart.
         chart: which one.
+        account: whose kubeconfig; the operator's if not said.
     """
-    command: list[str | Path] = [tools.path("helm"), "template", SYSTEM, chart, "--namespace", namespace]
-    options = ["--kube-version=1.35.0", *(f"--set={value}" for value in values)]
-    rendered = subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
     admin = Kubectl(kubeconfig, namespace)
     admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    admin.apply(*(obj for obj in yaml.safe_load_all(rendered) if obj and obj["kind"] in _RIGHTS))
+    admin.apply(*render_rights(namespace, *values, chart=chart))
     config = yaml.safe_load(admin.run("config", "view", "--raw", "--flatten", "--minify"))
-    config["users"][0]["user"] = {"token": admin.run("create", "token", SYSTEM).strip()}
+    config["users"][0]["user"] = {"token": admin.run("create", "token", account).strip()}
     return str(yaml.safe_dump(config))
 
 

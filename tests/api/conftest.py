@@ -47,9 +47,9 @@ def wait_until_established(kubectl: Kubectl) -> None:
 def as_chart(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Installs the chart's rights into a namespace; the kubeconfig of its service account, with no others."""
 
-    def install(namespace: str, *values: str) -> Path:
+    def install(namespace: str, *values: str, account: str = SYSTEM) -> Path:
         path = tmp_path_factory.mktemp("operator") / "kubeconfig"
-        path.write_text(install_rights(cluster.kubeconfig, namespace, *values))
+        path.write_text(install_rights(cluster.kubeconfig, namespace, *values, account=account))
         return path
 
     return install

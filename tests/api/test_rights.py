@@ -1,14 +1,21 @@
-"""What the operator may do is what it does: granted less used is empty."""
+"""What each account of the chart may do is what it does: granted less used is empty."""
 
+import dataclasses
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from churn_dev.audit import Request
+from churn_dev.audit import AuditLog, Request
+from churn_dev.generate import CRD, ROOT
 from churn_dev.kubectl import Kubectl, Object, condition, wait_until
-from churn_dev.operator_process import SYSTEM
+from churn_dev.operator_process import SYSTEM, render_rights
 from churn_operator.kinds import (
     AUTOSCALER,
     CHILD_KINDS,
@@ -24,15 +31,28 @@ from churn_operator.kinds import (
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 
 Build = Callable[..., Object]
-Right = tuple[str, str]
-"""A verb and a resource."""
+
+
+class Right(NamedTuple):
+    """What may be done. `resource` is as rules write it: `churnmodels/status` for a subresource."""
+
+    group: str
+    resource: str
+    verb: str
+
 
 REVIEWED: dict[Right, str] = {
-    ("update", "churnmodels/finalizers"): (
+    Right("churnops.io", "churnmodels/finalizers", "update"): (
         "asked for by the API server's OwnerReferencesPermissionEnforcement as a child is written; no request"
     ),
 }
 """Rights that no request of the operator shows, and why it has them."""
+ONE_NAMESPACE = ("namespaced=true", "replicas=2")
+FOR_PEOPLE = {
+    f"{SYSTEM}-view": "bound to nobody; tests/deploy/test_rbac.py says of what it is made",
+    f"{SYSTEM}-edit": "bound to nobody; tests/deploy/test_rbac.py says of what it is made",
+}
+"""Roles that are added to those of the cluster's users."""
 
 _LABELS = {"app": "mine"}
 _POD = {
@@ -60,21 +80,62 @@ def foreign(kind: Kind, name: str, **metadata: Any) -> Object:
 
 def used(requests: Iterable[Request]) -> set[Right]:
     """Rights that requests needed which were not refused. To apply what is not there takes `create` too."""
-    found = {(each.verb, each.target) for each in requests if each.code < 400}
-    made = {("create", each.target) for each in requests if (each.verb, each.code) == ("patch", 201)}
-    return found | made
+    requests = list(requests)
+    found = {Right(each.group, each.target, each.verb) for each in requests if each.code < 400}
+    made = [each for each in requests if (each.verb, each.code) == ("patch", 201)]
+    return found | {Right(each.group, each.target, "create") for each in made}
 
 
-def granted(kubectl: Kubectl) -> set[Right]:
-    """What the chart's ClusterRole allows."""
-    role = kubectl.get("clusterrole", SYSTEM) or {}
+def granted(kubectl: Kubectl, account: str) -> set[Right]:
+    """All that bindings give to an account of the namespace."""
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": kubectl.namespace}
+    bindings = [*kubectl.list("clusterrolebindings"), *kubectl.list("rolebindings")]
+    bound = [each["roleRef"] for each in bindings if subject in each.get("subjects", ())]
+    roles = [kubectl.get(each["kind"], each["name"]) for each in bound]
+    rules = [rule for role in roles for rule in (role or {})["rules"]]
     return {
-        (verb, resource) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]
+        Right(*right)
+        for rule in rules
+        for right in product(rule["apiGroups"], rule["resources"], rule["verbs"])
     }
 
 
-def test_every_right_is_used(namespace: Kubectl, model: Build, kubelet: Any, operator: Any) -> None:
-    audit = operator.audit()
+class Account(NamedTuple):
+    """An operator as the chart sets it up, all that it asks, and what it may ask."""
+
+    operator: Any
+    audit: AuditLog
+    granted: set[Right]
+
+
+@pytest.fixture(params=[(), ONE_NAMESPACE], ids=["cluster-wide", "of one namespace, two replicas"])
+def account(
+    request: pytest.FixtureRequest, namespace: Kubectl, operator: Any, as_chart: Any, tmp_path: Path
+) -> Iterator[Account]:
+    """With these values of the chart."""
+    if not request.param:
+        yield Account(operator, operator.audit(), granted(namespace.within(SYSTEM), SYSTEM))
+        return
+    home = namespace.namespace
+    operator.stop()
+    one = dataclasses.replace(
+        operator,
+        kubeconfig=as_chart(home, *request.param),
+        namespace=home,
+        settings={"LEASE": f"{home}/{SYSTEM}"},
+        log=tmp_path / "operator.log",
+    )
+    audit = one.audit()
+    one.start()
+    try:
+        yield Account(one, audit, granted(namespace, SYSTEM))
+    finally:
+        one.stop()
+        operator.start()
+
+
+def test_every_right_is_used(namespace: Kubectl, model: Build, kubelet: Any, account: Account) -> None:
+    operator, audit, allowed = account
     operator.stop()
     operator.start()  # lists and watches
 
@@ -98,8 +159,34 @@ def test_every_right_is_used(namespace: Kubectl, model: Build, kubelet: Any, ope
 
     operator.stop()  # a watch is logged when it ends
     operator.start()
-    asked = used(audit.requests())
-    assert granted(namespace) - asked == REVIEWED.keys()
+    assert allowed - used(audit.requests()) == REVIEWED.keys()
+
+
+def test_every_right_of_the_hook_is_used(namespace: Kubectl, operator: Any, as_chart: Any) -> None:
+    hook = f"{SYSTEM}-crd"
+    kubeconfig = as_chart(SYSTEM, account=hook)
+    audit = operator.audit()
+    command = [sys.executable, "-m", "churn_operator.crd_apply", ROOT / "crds" / CRD]
+    environment = os.environ | {"KUBECONFIG": str(kubeconfig)}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    allowed = granted(namespace.within(SYSTEM), hook)
+    assert allowed
+    assert allowed - used(audit.requests()) == set()
+
+
+@pytest.mark.parametrize("values", [(), ONE_NAMESPACE, ("aggregateRoles=true",)], ids=str)
+def test_no_role_of_the_chart_is_left_out(values: tuple[str, ...]) -> None:
+    """Each is bound to an account of the tests above, or is for people."""
+    rights = render_rights(SYSTEM, *values)
+    bound = {
+        each["roleRef"]["name"]
+        for each in rights
+        if each["kind"].endswith("Binding")
+        for subject in each["subjects"]
+        if subject["name"] in {SYSTEM, f"{SYSTEM}-crd"}
+    }
+    roles = {each["metadata"]["name"] for each in rights if each["kind"].endswith("Role")}
+    assert roles - bound <= FOR_PEOPLE.keys()
 
 
 def meet_names_that_are_taken(namespace: Kubectl, model: Build, revision: str) -> None:
@@ -154,6 +241,6 @@ def test_no_secret_is_read_and_none_is_told(
     kubelet.run_until_ready()
     asked = [json.loads(line) for line in cluster.audit_log.read_text().splitlines() if '"secrets"' in line]
     assert {each["userAgent"] for each in asked if each["userAgent"].startswith("churn-operator/")} == set()
-    assert "secrets" not in {resource for _, resource in granted(namespace)}
+    assert "secrets" not in {right.resource for right in granted(namespace.within(SYSTEM), SYSTEM)}
     told = [namespace.run("get", kind, "--output=yaml") for kind in ("churnmodel", "events", "all,configmap")]
     assert word not in operator.log.read_text() + "".join(told)
