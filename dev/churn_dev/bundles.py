@@ -15,6 +15,19 @@ from churn_dev.kubectl import Object
 from churn_dev.paths import ROOT
 
 TELCO = ROOT / "dev/data/telco-customer-churn.csv"
+_BURDEN = """burden (float[rows, columns] features, float[rows, 2] light) => (float[rows, 2] probabilities)
+<int64[2] burden_shape = {1024, 1024}>
+{
+  burden_size = Shape(features)
+  burden_float = Cast<to = 1>(burden_size)
+  burden_none = Sub(burden_float, burden_float)
+  burden_zero = ReduceMax<keepdims = 0>(burden_none)
+  burden_matrix = Expand(burden_zero, burden_shape)
+  burden_product = MatMul(burden_matrix, burden_matrix)
+  burden_in_vain = ReduceMax<keepdims = 0>(burden_product)
+  probabilities = Add(light, burden_in_vain)
+}"""
+"""What depends on the input is not worked out beforehand: two billion operations for each request."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +113,30 @@ def falsify(bundle: Path, out: Path) -> None:
 
     shutil.copytree(bundle, out)
     _rewrite_first_line(out / "golden.jsonl", flip)
-    sums = out / "SHA256SUMS"
+    _sum_again(out)
+
+
+def burden(bundle: Path, out: Path) -> None:
+    """A copy of the bundle that multiplies large matrices in vain each time it scores: right, and slow."""
+    import onnx
+
+    shutil.copytree(bundle, out)
+    model = onnx.load(out / "model.onnx")
+    (answer,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = ["light" if name == answer.name else name for name in node.output]
+    burdened = onnx.parser.parse_graph(_BURDEN)
+    model.graph.initializer.extend(burdened.initializer)
+    model.graph.node.extend(burdened.node)
+    onnx.save(model, out / "model.onnx")
+    _sum_again(out)
+
+
+def _sum_again(bundle: Path) -> None:
+    """SHA256SUMS of the files as they are now."""
+    sums = bundle / "SHA256SUMS"
     names = [line.split(maxsplit=1)[1].lstrip("*") for line in sums.read_text().splitlines()]
-    sums.write_text("".join(f"{_sha256(out / name)}  {name}\n" for name in names))
+    sums.write_text("".join(f"{_sha256(bundle / name)}  {name}\n" for name in names))
 
 
 def _rewrite_first_line(path: Path, change: Callable[[str], str]) -> None:

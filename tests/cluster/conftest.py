@@ -1,5 +1,6 @@
 """One real cluster with the demo on it; a namespace of its own, Pod Security `restricted`, for each test."""
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -41,6 +42,20 @@ def cluster(demo_output: str) -> Iterator[Cluster]:
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[Kubectl]:
     """A new namespace that enforces Pod Security `restricted`."""
+    with new_namespace(cluster) as kubectl:
+        yield kubectl
+
+
+@pytest.fixture(scope="module")
+def shared_namespace(cluster: Cluster) -> Iterator[Kubectl]:
+    """As `namespace`, one for all tests of a file."""
+    with new_namespace(cluster) as kubectl:
+        yield kubectl
+
+
+@contextlib.contextmanager
+def new_namespace(cluster: Cluster) -> Iterator[Kubectl]:
+    """A namespace while the block runs."""
     name = f"lane-{os.getpid()}-{next(_numbers)}"
     kubectl = Kubectl(cluster.kubeconfig, name)
     kubectl.apply(restricted_namespace(name))
@@ -60,7 +75,7 @@ def customers(models: Models) -> list[Object]:
     return [row["record"] for row in models.first.golden_rows()[:3]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def measured() -> Callable[[str], None]:
     """Keeps a line for the end of the run: figures that are recorded and not judged."""
     return _measured.append
