@@ -85,7 +85,7 @@ def run(plan: Plan, work: Path, name: str = "bench-operator") -> list[Figure]:
         figures += many.repair(plan.tries, plan.many)
         figures += many.restart(plan.many)
         operator.stop()
-        figures += hand_over(cluster, work)
+        figures += hand_over(cluster, work, NAMESPACE)
     if plan.vast:
         figures += vast(plan.vast, work, name)
     return figures
