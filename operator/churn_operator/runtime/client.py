@@ -231,7 +231,7 @@ class Client:
         body: Any = None,
         content_type: str = "application/json",
         accept: str = "application/json",
-        limits: aiohttp.ClientTimeout = REQUEST_TIMEOUT,
+        limits: aiohttp.ClientTimeout | None = None,
         verb: str | None = None,
     ) -> aiohttp.ClientResponse:
         serialized = await self._api.param_serialize(
@@ -246,7 +246,7 @@ class Client:
             raise _not_sent(method, path)
         code = "<error>"
         try:
-            answer = await self._api.call_api(*serialized, _request_timeout=limits)
+            answer = await self._api.call_api(*serialized, _request_timeout=limits or REQUEST_TIMEOUT)
             response: aiohttp.ClientResponse = answer.response
             code = str(response.status)
             if response.status < 300:  # an error may be a proxy's, with its own idea of the time
