@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
-all_faults = CHURN_ALL_FAULTS=1 CHURN_TEST_CLUSTERS=$${CHURN_TEST_CLUSTERS:-test}-$(1) $(BIN)/python -m pytest --timeout=7200 $(2)
+all_faults = CHURN_ALL_FAULTS=1 CHURN_TEST_CLUSTERS=$${CHURN_TEST_CLUSTERS:-test}-$(1) $(BIN)/python -m pytest -rP --timeout=7200 $(2)
 MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
 
 .PHONY: help setup demo down check test test-pure test-api test-chart test-nodes bench bench-batch bench-operator bench-serving soak faults faults-requests faults-chance faults-pure fuzz-serving endure-serving restart-serving generate lock format

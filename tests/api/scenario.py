@@ -1,42 +1,20 @@
-"""The life of one ChurnModel, step by step, and the name of every write that the operator does in it."""
+"""The life of one ChurnModel, step by step, and every write that the operator does in it."""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from churn_dev.fault_proxy import Call
-from churn_operator.apply import ABSENT
 from churn_operator.kinds import CHURN_MODEL, SERVICE
-from churn_operator.runtime.client import APPLY, JSON_PATCH, MERGE_PATCH
+from churn_operator.runtime.client import JSON_PATCH
 
 from ..chance import SEED, dice  # noqa: TID252  # lanes share how they draw
 from .trial import PATIENCE_SECONDS, SPEC, State, Trial
+from .writes import Names, kind_of, plain
 
 AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70}
 OTHER = {"uri": "oci://registry.example/telco:2", "digest": "sha256:" + "1" * 64}
 THIRD = {"uri": "oci://registry.example/telco:3", "digest": "sha256:" + "2" * 64}
-SITES = {
-    "_apply": {"create", "apply"},
-    "_evict": {"evict"},
-    "_delete": {"delete"},
-    "_stamp_pod": {"stamp"},
-    "write_status": {"status"},
-    "_post_event": {"post"},
-}
-"""The functions of the operator that write, and what their writes are called here."""
-
-
-def name_of(call: Call) -> str:
-    """What a write is for, and the resource: `create services`."""
-    _, resource, _, subresource = call.place
-    if call.method != "PATCH":
-        return f"{'post' if call.method == 'POST' else 'delete'} {resource}"
-    if call.content_type != APPLY:
-        return f"{ {JSON_PATCH: 'evict', MERGE_PATCH: 'stamp'}[call.content_type] } {resource}"
-    if subresource:
-        return f"{subresource} {resource}"
-    return f"{'create' if call.json()['metadata'].get('resourceVersion') == ABSENT else 'apply'} {resource}"
 
 
 async def create(trial: Trial) -> None:
@@ -109,6 +87,8 @@ def _is_ordered(life: list[Step]) -> bool:
 
 
 STEPS = (create, *(shuffled(LIFE) if SEED else LIFE), delete)
+LAST = {step.__name__ for step in STEPS[-2:]}
+"""Steps after which nothing more is asked: the state that they led to has to stay."""
 
 
 class Reference:
@@ -140,18 +120,40 @@ class Reference:
             else:
                 await trial.until_settled()
             await trial.until_quiet()
-            self.writes[step.__name__] = [name_of(call) for call in trial.writes]
+            names = Names()
+            self.writes[step.__name__] = [names.of(call) for call in trial.writes]
             self.states[step.__name__].set_result(await look(trial, step.__name__))
 
     async def writes_of(self, step: str) -> list[str]:
-        """The names of a step's writes, once it was taken."""
+        """The names of a step's writes, sorted, once it was taken."""
         await self.states[step]
         return sorted({*self.writes[step]})
+
+    async def reaches(self, rank: int) -> bool:
+        """Whether a step has more writes than `rank`; looks no further than to the first one that does."""
+        for step in STEPS:
+            if len(await self.writes_of(step.__name__)) > rank:
+                return True
+        return False
 
     @property
     def calls(self) -> set[tuple[str, str]]:
         """Each step and the name of a write in it."""
         return {(step, write) for step, writes in self.writes.items() for write in writes}
+
+    @property
+    def sure(self) -> set[tuple[str, str]]:
+        """Those of them that come in every run.
+
+        How many statuses tell of a step depends on how much each of them sees, and what others do to children
+        need not be in one; an Event follows its status, and is lost with a life that ends between the two.
+        """
+        return {
+            (step, write)
+            for step, write in self.calls
+            if kind_of(write) not in {"status", "post"}
+            or (kind_of(write) == "status" and write == plain(write) and step != strangers.__name__)
+        }
 
 
 async def _is_empty(trial: Trial) -> bool:
@@ -177,6 +179,23 @@ async def agree(trial: Trial, step: str, reference: Reference, *, seconds: float
     with contextlib.suppress(TimeoutError):
         await trial.until(same, "the same state", seconds=seconds)
         return
-    found = await look(trial, step)
+    await compare(trial, step, reference)
+
+
+async def stay(trial: Trial, step: str, reference: Reference, *, seconds: float | None = None) -> None:
+    """After the last steps, waits until the operator is still: the state is the reference's yet.
+
+    Raises:
+        TimeoutError: it goes on writing.
+        AssertionError: it came to another state; shows the difference.
+    """
+    if step in LAST:
+        await trial.until_quiet(seconds)
+        await compare(trial, step, reference)
+
+
+async def compare(trial: Trial, step: str, reference: Reference) -> None:
+    """Shows how the trial's state differs from the reference's."""
+    found, wanted = await look(trial, step), await reference.states[step]
     for name in sorted(found.keys() | wanted.keys()):
         assert found.get(name) == wanted.get(name), f"{step} in {trial.namespace}: {name}"

@@ -13,17 +13,17 @@ from churn_dev.fault_proxy import Call, Fault, pass_on
 from churn_operator.kinds import CHURN_MODEL, CONFIG_MAP
 
 from ..chance import SEED, THOROUGH  # noqa: TID252  # lanes share how they draw
-from .scenario import SITES, STEPS, Reference, agree, name_of, suspend
+from .scenario import STEPS, Reference, agree, stay
 from .trial import PATIENCE_SECONDS, SPEC, Lane, Trial, said
 from .ways import ONLY_WRITES, PACE, WAYS, held_back
+from .writes import KINDS, Names, kind_of, plain
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
 AT_ONCE = 4
 MIXES = (0, 1)
 """Trials of a short run, each with one of the ways for each request; a long run has a trial for each way."""
-LEFT_OUT = {(step.__name__, "post events") for step in STEPS} | {(suspend.__name__, "status churnmodels")}
-"""An Event that is refused is not posted again; and a suspended one's status may be written once or twice."""
+READ = "read"
 MANY = 5
 LATE = "events late"
 LATE_SECONDS = 30.0 if THOROUGH else 1.5
@@ -31,42 +31,61 @@ LATE_SECONDS = 30.0 if THOROUGH else 1.5
 
 @dataclass
 class Trouble:
-    """Spoils each request once: each write once in each step, each read once."""
+    """Spoils each request once: each write of each step, the second of a name too, and each read."""
 
     trial: Trial
-    way_of: Callable[[str], str]
+    way_of: Callable[[str, int], str]
     step: str = ""
+    names: Names = field(default_factory=Names)
+    planned: list[str] = field(default_factory=list)
     spoilt: set[tuple[str, str]] = field(default_factory=set)
     ways: set[tuple[str, str]] = field(default_factory=set)
 
     def choose(self, call: Call) -> Fault:
         if call.is_watch or call.place[1] == "leases":
             return pass_on
-        what = (self.step, name_of(call)) if call.is_write else ("read", call.path)
-        if what in self.spoilt | LEFT_OUT:
+        if not call.is_write:
+            path = call.path.replace(self.trial.namespace, "NAMESPACE")
+            way = self.way_of(READ, zlib.crc32(path.encode()))
+            return self._spoil((READ, path), READ, "500" if way in ONLY_WRITES else way)
+        write = self.names.of(call)
+        if write in self.planned:
+            way = self.way_of(self.step, self.planned.index(write))
+        elif write == plain(write):  # not in the run without faults
+            way = self.way_of(self.step, len(self.planned))
+        else:
+            return pass_on
+        return self._spoil((self.step, write), kind_of(write), way)
+
+    def _spoil(self, what: tuple[str, str], kind: str, way: str) -> Fault:
+        if what in self.spoilt:
             return pass_on
         self.spoilt.add(what)
-        way = self.way_of("/".join(what))
-        if not call.is_write and way in ONLY_WRITES:
-            way = "500"
-        self.ways.add((name_of(call).partition(" ")[0] if call.is_write else "read", way))
+        self.ways.add((kind, way))
         return WAYS[way]
 
     async def run(self, reference: Reference) -> None:
         """Takes every step, with its faults, to the reference's state."""
         for step in STEPS:
-            self.step = step.__name__
+            self.step, self.names = step.__name__, Names()
+            self.planned = await reference.writes_of(self.step)
             await step(self.trial)
             await agree(self.trial, self.step, reference)
+            await stay(self.trial, self.step, reference)
 
 
-def mixed(number: int) -> Callable[[str], str]:
-    """One of the ways for each request, another one in each trial."""
-    return lambda what: list(WAYS)[(zlib.crc32((SEED + what).encode()) + 5 * number) % len(WAYS)]
+def mixed(number: int) -> Callable[[str, int], str]:
+    """Each way in its turn, from another one on in each step and trial: two trials have them all."""
+
+    def way_of(step: str, turn: int) -> str:
+        first = zlib.crc32((SEED + step).encode()) + number * (len(WAYS) // 2)
+        return list(WAYS)[(first + turn) % len(WAYS)]
+
+    return way_of
 
 
-def same(way: str) -> Callable[[str], str]:
-    return lambda _: way
+def same(way: str) -> Callable[[str, int], str]:
+    return lambda *_: way
 
 
 @dataclass
@@ -74,6 +93,15 @@ class Matrix:
     reference: Reference
     troubles: list[Trouble] = field(default_factory=list)
     failures: dict[str, BaseException] = field(default_factory=dict)
+
+    @property
+    def ways(self) -> set[tuple[str, str]]:
+        """Each kind of request and a way in which one of it failed."""
+        return set[tuple[str, str]]().union(*(trouble.ways for trouble in self.troubles))
+
+    def missed(self, trouble: Trouble) -> set[tuple[str, str]]:
+        """Writes of the run without faults that did not come with them."""
+        return self.reference.calls - trouble.spoilt
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -94,8 +122,9 @@ async def matrix(lane: Lane) -> Matrix:
                 await step(trial)
                 patience = PATIENCE_SECONDS + 6 * LATE_SECONDS  # what follows from what is late is late too
                 await agree(trial, step.__name__, result.reference, seconds=patience)
+                await stay(trial, step.__name__, result.reference, seconds=LATE_SECONDS + 2.0)
 
-    async def trouble(way_of: Callable[[str], str]) -> None:
+    async def trouble(way_of: Callable[[str, int], str]) -> None:
         async with turns, Trial.open(lane, PACE, hold=True) as trial:
             spoiler = Trouble(trial, way_of)
             result.troubles.append(spoiler)
@@ -111,6 +140,9 @@ async def matrix(lane: Lane) -> Matrix:
         name: error for name, error in zip(runs, ended, strict=True) if isinstance(error, BaseException)
     }
     print(f"{sum(len(each.spoilt) for each in result.troubles)} requests failed in {len(chosen)} trials")
+    for each in result.troubles:
+        for step, write in sorted(result.missed(each)):
+            print(f"did not come in {each.trial.namespace}: {step}, {write}")
     return result
 
 
@@ -125,14 +157,21 @@ async def test_however_late_events_come_each_step_ends_the_same(matrix: Matrix) 
 
 async def test_every_write_failed_in_every_trial(matrix: Matrix) -> None:
     for trouble in matrix.troubles:
-        assert matrix.reference.calls - LEFT_OUT - trouble.spoilt == set()
+        assert matrix.missed(trouble) & matrix.reference.sure == set()
 
 
 async def test_every_place_of_the_code_that_writes_and_every_list_failed(matrix: Matrix) -> None:
+    assert {kind for kind, _ in matrix.ways} == KINDS | {READ}
     spoilt = set[tuple[str, str]]().union(*(trouble.spoilt for trouble in matrix.troubles))
-    kinds = {what.rpartition(" ")[0] for step, what in spoilt if step != "read"}
-    assert kinds == set[str]().union(*SITES.values()) - {"post"}
-    assert len({path for step, path in spoilt if step == "read"}) >= 9
+    assert len({path for step, path in spoilt if step == READ}) >= 9
+
+
+async def test_every_way_to_fail_was_met(matrix: Matrix) -> None:
+    """In a long run by every kind of request, in a short one by some."""
+    every = {(kind, way) for kind in KINDS | {READ} for way in WAYS if kind != READ or way not in ONLY_WRITES}
+    assert {way for _, way in matrix.ways} == WAYS.keys()
+    if THOROUGH:
+        assert matrix.ways == every
 
 
 async def test_one_that_always_fails_neither_slows_another_nor_spins(lane: Lane) -> None:

@@ -212,10 +212,17 @@ class Trial:
         return result
 
     async def until_quiet(self, seconds: float | None = None) -> None:
-        """Waits until the operator wrote nothing for a while: twice as long as it holds a status back."""
+        """Waits until the operator wrote nothing for a while: twice as long as it holds a status back.
+
+        Raises:
+            TimeoutError: it goes on writing; says what.
+        """
         seconds = seconds or 2 * self.pace.get("churn_operator.reconcile.QUIET_SECONDS", QUIET_SECONDS)
-        self.wrote_at = time.monotonic()
-        while time.monotonic() - self.wrote_at < seconds:  # noqa: ASYNC110  # silence has no event
+        began = self.wrote_at = time.monotonic()
+        while time.monotonic() - self.wrote_at < seconds:
+            if time.monotonic() - began > PATIENCE_SECONDS:
+                last = [f"{call.method} {call.path}" for call in self.writes[-5:]]
+                raise TimeoutError(f"{self.namespace} is not still: {last}")
             await asyncio.sleep(0.1)
 
     async def until_settled(self, name: str = "telco") -> Json:
@@ -244,8 +251,8 @@ class Trial:
             if entry["manager"] == FIELD_MANAGER
         }
         if kind is CHURN_MODEL:
-            kept["status"] = _without(obj.get("status"), "lastTransitionTime")
-        plain = json.dumps(_without(kept, "clusterIP", "clusterIPs"), sort_keys=True)
+            kept["status"] = without(obj.get("status"), "lastTransitionTime")
+        plain = json.dumps(without(kept, "clusterIP", "clusterIPs"), sort_keys=True)
         for uid in {owner["uid"] for owner in metadata.get("ownerReferences", ())}:
             plain = plain.replace(uid, "UID")
         result: State = json.loads(plain.replace(self.namespace, "NAMESPACE"))
@@ -307,9 +314,9 @@ def _told_of(pod: Json, *, stamps: bool) -> tuple[str, ...]:
     return (*told, metadata.get("annotations", {}).get(CONFIG_DIGEST_ANNOTATION, "")) if stamps else told
 
 
-def _without(value: Any, *names: str) -> Any:
+def without(value: Any, *names: str) -> Any:
     if isinstance(value, list):
-        return [_without(item, *names) for item in value]
+        return [without(item, *names) for item in value]
     if isinstance(value, dict):
-        return {key: _without(item, *names) for key, item in value.items() if key not in names}
+        return {key: without(item, *names) for key, item in value.items() if key not in names}
     return value
