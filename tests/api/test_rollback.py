@@ -16,6 +16,8 @@ BAD = {"uri": "oci://registry.example/telco:2", "digest": "sha256:" + "1" * 64}
 OTHER = {"uri": "oci://registry.example/telco:3", "digest": "sha256:" + "2" * 64}
 NOW = {"progressDeadlineSeconds": 1}
 """Asked for once the failure was reported: no machine is too slow for that."""
+SHOWN_SECONDS = 10
+"""Within this time a failure that a kubelet reports is to be read on the ChurnModel."""
 AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70}
 
 
@@ -76,8 +78,10 @@ def test_each_kind_of_bad_revision_gives_way_to_the_one_that_answers(
     old = {name: pods_of(kubelet, name) for name in FAILURES}
 
     namespace.apply(*(named(model(replicas=1, model=BAD), name) for name in FAILURES))
-    for name, (how, _) in FAILURES.items():
+    for name, (how, reason) in FAILURES.items():
         fail(kubelet, name, old[name], how)
+        for kind in ("Ready", "ModelLoaded") if how else ():
+            wait_for_reason(namespace, name, kind, reason, seconds=SHOWN_SECONDS)
     namespace.apply(*(named(model(replicas=1, model=BAD, **NOW), name) for name in FAILURES))
 
     for name, (_, reason) in FAILURES.items():

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,6 +48,7 @@ class Cluster:
         self.seconds = 0.0  # since PAST; a change takes one
         self.events: list[tuple[Kind, WatchEvent]] = []
         self.fault: tuple[str, bool] | None = None  # what befalls the next write, and whether it is done
+        self.demand: dict[tuple[str, str], int] = defaultdict(lambda: 1)  # replicas that the load calls for
         self._fields: dict[Place, Fields] = {}
         self._owned: dict[Place, dict[str, set[tuple[Any, ...]]]] = {}
         self._numbers = itertools.count(2)
@@ -161,13 +163,22 @@ class Cluster:
                 self.remove((POD, pod["metadata"]["namespace"], pod["metadata"]["name"]))
 
     def scale(self, namespace: str, name: str, replicas: int) -> None:
-        """The autoscaler, if there is one that works, sets the number."""
-        found = [hpa for hpa in self.present(AUTOSCALER) if hpa["metadata"]["name"] == name]
-        place = (DEPLOYMENT, namespace, name)
-        if found and place in self._fields and self.read(place)["spec"].get("replicas"):
-            spec = found[0]["spec"]
-            number = min(max(replicas, spec["minReplicas"]), spec["maxReplicas"])
-            self.update(place, lambda obj: merged(obj, {"spec": {"replicas": number}}), "autoscaler")
+        """The load calls for so many replicas from now on."""
+        self.demand[namespace, name] = replicas
+        self.autoscale()
+
+    def autoscale(self) -> None:
+        """The autoscalers, those that work, set what the load calls for within their bounds."""
+        for metadata, spec in [(hpa["metadata"], hpa["spec"]) for hpa in self.present(AUTOSCALER)]:
+            place = (DEPLOYMENT, metadata["namespace"], metadata["name"])
+            number = min(max(self.demand[place[1:]], spec["minReplicas"]), spec["maxReplicas"])
+            replicas = self.read(place)["spec"]["replicas"] if place in self._fields else 0
+            if replicas not in {0, number}:  # at zero an autoscaler rests
+                self.update(
+                    place,
+                    lambda obj, number=number: merged(obj, {"spec": {"replicas": number}}),
+                    "autoscaler",
+                )  # type: ignore[misc]
 
     def _start(self, owner: Json, name: str, revision: str) -> None:
         labels = {"churnops.io/model": owner["name"], "churnops.io/revision": revision}

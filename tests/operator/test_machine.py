@@ -184,6 +184,7 @@ class Machine:
         for _ in range(ROUNDS):
             before = self.cluster.writes
             self.cluster.collect()
+            self.cluster.autoscale()
             self.cluster.run()
             for kind in {kind for kind, _ in self.cluster.events}:
                 if kind in {CHURN_MODEL, *(reflector.kind for reflector in self.caches.reflectors)}:
@@ -226,7 +227,8 @@ class Machine:
             assert all(desired.wants(kind, child) for kind, child in owned), owned
             replicas = self.cluster.read((DEPLOYMENT, NAMESPACE, name))["spec"]["replicas"]
             if autoscaling := decision.autoscaled and decision.spec.autoscaling:
-                assert autoscaling.min_replicas <= replicas <= max(autoscaling.max_replicas, 9)
+                asked = max(self.cluster.demand[NAMESPACE, name], autoscaling.min_replicas)
+                assert replicas == min(asked, autoscaling.max_replicas)
             else:
                 assert replicas == decision.replicas
 
