@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from hypothesis import Phase, given
+from hypothesis import strategies as st
 
 from churn_operator.api.conditions import Reason
 from churn_operator.errors import UnprocessableError
-from churn_operator.kinds import CHURN_MODEL
+from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL
 
 from ..chance import THOROUGH, generated  # noqa: TID252  # lanes share how they draw
 from ..operator.crd_strategies import broken_specs, specs  # noqa: TID252  # lanes share what makes specs
@@ -112,6 +113,47 @@ def verdict_of(seen: Json) -> tuple[str, str] | None:
     if ready.get("observedGeneration") != seen["metadata"]["generation"] or ready["reason"] in ON_ITS_WAY:
         return None
     return ready["reason"], ready["message"]
+
+
+async def test_there_and_back_gives_the_same_objects(lane: Lane) -> None:
+    pairs = drawn(st.tuples(runnable(), runnable()), 20 if THOROUGH else 3)
+    here = {f"pair-{number}": pair[0] for number, pair in enumerate(pairs)}
+    there = {f"pair-{number}": pair[1] for number, pair in enumerate(pairs)}
+    async with Trial.open(lane) as trial:
+        await come_to(trial, here)
+        before = await children(trial, here)
+        await come_to(trial, there)
+        assert await children(trial, here) != before
+        await come_to(trial, here)
+
+        async def same() -> bool:
+            return await children(trial, here) == before
+
+        await trial.until(same, "the objects of the first specs")
+
+
+def runnable() -> st.SearchStrategy[Json]:
+    """Specs that may come to be ready."""
+    return specs().map(modest).filter(lambda spec: ends(spec) == {Reason.READY, Reason.INVALID_SPEC})
+
+
+async def come_to(trial: Trial, batch: dict[str, Json]) -> None:
+    """Each ChurnModel has a verdict on its spec, and nothing more is written."""
+    await asyncio.gather(*(trial.apply(spec, name) for name, spec in batch.items()))
+    await verdicts(trial, batch)
+    await trial.until_quiet()
+
+
+async def children(trial: Trial, batch: dict[str, Json]) -> Json:
+    """The children field for field, with who owns them; less what counts earlier ones."""
+    kinds = {kind.kind for kind in CHILD_KINDS} - {"ControllerRevision"}
+    found = {key: child for key, child in (await trial.state()).items() if key.split()[0] in kinds}
+    for name, spec in batch.items():
+        deployment = found[f"Deployment {name}"]
+        deployment["annotations"].pop("deployment.kubernetes.io/revision", None)
+        if "autoscaling" in spec:
+            deployment["spec"].pop("replicas")
+    return found
 
 
 async def test_a_wrong_value_is_refused_with_its_field_named(lane: Lane) -> None:
