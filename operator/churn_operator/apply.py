@@ -71,11 +71,13 @@ class Writer:
         self._caches = caches
         self._taken: set[tuple[Kind, str, str]] = set()
         self._altered: dict[tuple[Kind, str, str], tuple[str, str]] = {}
+        self._put_back: dict[tuple[Kind, str, str], tuple[str, list[Path]]] = {}
 
     def forget(self, key: Key) -> None:
         """Drops what is remembered of a ChurnModel that is gone: names come and go for ever."""
         self._taken = {place for place in self._taken if place[1:] != key}
         self._altered = {place: how for place, how in self._altered.items() if place[1:] != key}
+        self._put_back = {place: what for place, what in self._put_back.items() if place[1:] != key}
 
     async def carry_out(self, plan: Plan, desired: Desired, observed: Observed) -> int:
         """Applies what differs, prunes what is not wanted, stamps what must reread its settings.
@@ -123,6 +125,8 @@ class Writer:
         asked = was_asked_for(wanted, seen)
         # Before it was asked for, what looks foreign may be our own of yesterday.
         foreign = foreign_paths(seen, wanted) if asked else []
+        if foreign and self._put_back.get((kind, observed.namespace, name)) == (_digest(wanted), foreign):
+            foreign = []
         due = not (asked and covers(seen, wanted))
         if kind is DEPLOYMENT and (replicas := kept_replicas(plan, seen)) is not None:
             # Of the version that was seen: the autoscaler may have moved on since.
@@ -131,7 +135,11 @@ class Writer:
         if due and self._altered.get((kind, observed.namespace, name)) == _alteration(wanted, seen):
             due = False  # an admission webhook makes of our object what it is: asking again changes nothing
         if foreign:
-            await self._evict(kind, seen, foreign, wanted)
+            try:
+                await self._evict(kind, seen, foreign, wanted)
+            except ConflictError:
+                if not due:  # else what is due may be what keeps it: a Service's type its externalName
+                    raise
         if due:
             await self._apply(kind, wanted)
         return due or bool(foreign)
@@ -184,6 +192,12 @@ class Writer:
             )
         except UnprocessableError as error:  # an entry is gone already: the object changed since it was seen
             raise ConflictError(409, error.message) from error
+        self._put_back.pop((kind, *place), None)
+        if left := foreign_paths(patched, wanted):  # by an admission webhook, each time anew
+            self._put_back[(kind, *place)] = (_digest(wanted), left)
+            log.warning(
+                "The API server puts back what is removed", kind=kind.kind, namespace=place[0], name=place[1]
+            )
         self._caches[kind].absorb(patched)
 
     async def _prune(self, desired: Desired, observed: Observed, only: Kind | None = None) -> int:
@@ -279,7 +293,11 @@ def _at_version(wanted: dict[str, Any], version: str) -> dict[str, Any]:
 def _alteration(wanted: dict[str, Any], seen: dict[str, Any]) -> tuple[str, str]:
     """Digests of what was asked for and of what that became, bookkeeping aside."""
     content = {key: value for key, value in seen.items() if key not in {"metadata", "status", "managed"}}
-    return wanted["metadata"]["annotations"][DESIRED_ANNOTATION], digest_of(content)
+    return _digest(wanted), digest_of(content)
+
+
+def _digest(wanted: dict[str, Any]) -> str:
+    return str(wanted["metadata"]["annotations"][DESIRED_ANNOTATION])
 
 
 def _removals(seen: dict[str, Any], paths: list[Path], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:

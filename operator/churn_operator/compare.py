@@ -15,9 +15,12 @@ WHOLE_MAPS = frozenset({"data", "limits", "matchLabels", "nodeSelector", "reques
 WHOLE_SPECS = frozenset({DISRUPTION_BUDGET.kind, NETWORK_POLICY.kind})
 """Kinds whose spec the server adds nothing to: a foreign key there excludes or widens ours."""
 FOREIGN_KEYS = frozenset(
-    {"add", "command", "env", "envFrom", "hostIPC", "hostNetwork", "hostPID", "initContainers", "privileged"}
-)
-"""What makes a pod do something else or more, and is foreign wherever we do not set it."""
+    {
+        "add", "affinity", "command", "env", "envFrom", "externalName", "hostIPC", "hostNetwork", "hostPID",
+        "initContainers", "nodeName", "nodeSelector", "privileged", "tolerations",
+    }
+)  # fmt: skip
+"""What makes a pod do something else or more, or elsewhere, and is foreign wherever we do not set it."""
 QUANTITY_PARENTS = frozenset({"limits", "requests"})
 QUANTITY_PLACES = frozenset(
     {

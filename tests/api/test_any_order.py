@@ -9,7 +9,13 @@ import pytest
 import pytest_asyncio
 
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, CONTROLLER_REVISION, DEPLOYMENT, POD, Kind
-from churn_operator.names import DESIRED_ANNOTATION, FIELD_MANAGER, MODEL_LABEL, REVISION_LABEL
+from churn_operator.names import (
+    DESIRED_ANNOTATION,
+    ENTRIES_ANNOTATION,
+    FIELD_MANAGER,
+    MODEL_LABEL,
+    REVISION_LABEL,
+)
 
 from ..chance import SEED, THOROUGH, dice  # noqa: TID252  # lanes share how they draw
 from .course import Course
@@ -21,7 +27,7 @@ pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 COURSES = 60 if THOROUGH else 3
 AT_ONCE = 4
 LENGTH = 16
-PASSING = {"deployment.kubernetes.io/revision", DESIRED_ANNOTATION}
+PASSING = {"deployment.kubernetes.io/revision", DESIRED_ANNOTATION, ENTRIES_ANNOTATION}
 """Annotations that count or remember."""
 
 
@@ -127,6 +133,8 @@ def plain(trial: Trial, kind: Kind, obj: Json) -> Json:
     seen |= {"annotations": annotations, "managers": None}
     (owner,) = obj["metadata"].get("ownerReferences") or [{"uid": ""}]
     managed: Json = json.loads(json.dumps(ours).replace(owner["uid"], "UID"))
+    if managed and kind is CONTROLLER_REVISION:
+        managed[0]["f:metadata"]["f:annotations"].pop(f"f:{ENTRIES_ANNOTATION}", None)
     return seen | {"managed": managed[0] if managed else {"f:spec": {}}}
 
 

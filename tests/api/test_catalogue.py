@@ -146,6 +146,29 @@ async def test_what_an_admission_makes_of_a_child_is_not_fought_over(lane: Lane)
         await trial.until_settled()
 
 
+async def test_what_an_admission_puts_back_is_removed_once_and_then_left(lane: Lane) -> None:
+    async def mutate(exchange: Exchange) -> Any:
+        body = exchange.call.json()
+        if isinstance(body, list):
+            body.append({"op": "add", "path": "/spec/template/spec/nodeSelector", "value": {"pool": "a"}})
+        else:
+            body["spec"]["template"]["spec"]["nodeSelector"] = {"pool": "a"}
+        return await exchange.tell(await exchange.forward(json.dumps(body).encode()))
+
+    def choose(call: Call) -> Fault:
+        return mutate if call.is_write and call.place[1] == "deployments" else pass_on
+
+    async with Trial.open(lane) as trial:
+        trial.proxy.choose = choose
+        await trial.apply(SPEC)
+        await trial.until_settled()
+        await trial.until_quiet(3)
+        assert "json-patch" in str([call.content_type for call in trial.writes])
+        await trial.edit(model=OTHER)
+        await trial.until_settled()
+        await trial.until_quiet(3)
+
+
 async def test_a_namespace_that_is_deleted_ends(lane: Lane) -> None:
     async with Trial.open(lane) as trial:
         await trial.apply(SPEC)

@@ -102,6 +102,7 @@ EDITS: dict[str, tuple[str, Any]] = {
     ),
     "another command": ("deployment", added(f"{SERVER}/command", ["sh"])),
     "the host's network": ("deployment", {"spec": {"template": {"spec": {"hostNetwork": True}}}}),
+    "the nodes it runs on": ("deployment", {"spec": {"template": {"spec": {"nodeSelector": {"disk": "x"}}}}}),
     "a mount taken away": ("deployment", [{"op": "remove", "path": f"{SERVER}/volumeMounts/0"}]),
     "one more port": ("service", added("/spec/ports/-", {"name": "ssh", "port": 22})),
     "a selector turned": ("service", {"spec": {"selector": {"churnops.io/model": "other"}}}),
@@ -122,6 +123,17 @@ EDITS: dict[str, tuple[str, Any]] = {
     "the label that finds it": ("service", {"metadata": {"labels": {"churnops.io/model": "other"}}}),
     "no label that finds it": ("networkpolicy", {"metadata": {"labels": {"churnops.io/model": None}}}),
 }
+
+
+def test_a_service_that_was_led_elsewhere_leads_back(settled: Kubectl) -> None:
+    elsewhere = {"spec": {"type": "ExternalName", "externalName": "elsewhere.example"}}
+    settled.run("patch", "service", "telco", "--type=merge", f"--patch={json.dumps(elsewhere)}")
+
+    def leads_back() -> bool:
+        spec = children(settled)["service"]["spec"]
+        return spec["type"] == "ClusterIP" and "externalName" not in spec
+
+    wait_until(leads_back, "the Service is its own again", seconds=30)
 
 
 @pytest.mark.parametrize("edit", EDITS)

@@ -34,6 +34,8 @@ SPECS: tuple[Json, ...] = (
 """Served, idle and refused; few pods, as nothing here runs them."""
 CACHED = {"objects of yarl.URL"}
 """What libraries keep for the next time, up to some number that the short run does not reach."""
+TIMED = {"in Schedule._heap", "in Schedule._times"}
+"""What ends by itself: what was refused is looked at again half a minute later, if it is there."""
 FORGETFUL = {
     f"asyncio.base_events._MIN_{what}": 0
     for what in ("SCHEDULED_TIMER_HANDLES", "CANCELLED_TIMER_HANDLES_FRACTION")
@@ -54,7 +56,7 @@ async def test_names_that_come_and_go_leave_nothing_behind(lane: Lane) -> None:
         names = (ROUNDS - FIRST) * AT_ONCE
         grown = {what: count - before[what] for what, count in after.items() if count > before[what]}
         print(f"{names} names, {sum(call.is_write for call in trial.writes)} writes; grown: {grown}")
-        assert {what for what in grown if what.startswith("in ")} == set()
+        assert {what for what in grown if what.startswith("in ")} <= TIMED
         few = names / 2  # what faults of another kind than before bring: a metric's series, a logger
         assert {what: by for what, by in grown.items() if by > few and what not in CACHED} == {}
         assert series_after - series_before < few

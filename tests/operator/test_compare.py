@@ -75,10 +75,16 @@ def test_more_in_a_budget_or_policy_is_foreign(world: Any):
 def test_what_makes_a_pod_do_something_else_is_foreign(world: Any):
     wanted = world.desired.children[DEPLOYMENT]
     kept = copy.deepcopy(wanted)
-    kept["spec"]["template"]["spec"]["hostNetwork"] = True
+    kept["spec"]["template"]["spec"] |= {
+        "hostNetwork": True,
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [],
+    }
     kept["spec"]["template"]["spec"]["containers"][0]["command"] = ["sh"]
     kept["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
-    assert {path[-1] for path in foreign_paths(kept, wanted)} == {"hostNetwork", "command"}
+    assert {path[-1] for path in foreign_paths(kept, wanted)} == {
+        "hostNetwork", "nodeSelector", "tolerations", "command",
+    }  # fmt: skip
 
 
 def test_other_owners_and_notes_are_left_alone(world: Any):
