@@ -45,8 +45,12 @@ PATIENCE_SECONDS = 180.0
 """How long to wait for an end state before giving up. Generous: a loaded machine is no defect."""
 LONG_AGO = "2026-01-01T00:00:00Z"
 """Since when pods are ready: what waits for pods that stay so need not."""
-_LEFT_BY_KOPF = "closing of asynchronous generator <async_generator object infinite_watch"
-"""kopf, ended and started again, leaves its watch to the garbage collector, which complains now and then."""
+_LEFT_BY_KOPF = (
+    "closing of asynchronous generator <async_generator object infinite_watch",
+    "/kopf/_cogs/clients/scanning.py",
+)
+"""kopf, ended and started again, leaves its watch, and the rest of a discovery that failed twice, to the
+garbage collector, which complains now and then."""
 _numbers = itertools.count(1)
 
 
@@ -157,7 +161,8 @@ class Trial:
         found = [json.loads(line) for line in lines if line.endswith("}")]
         bare = [line for line in self.log.read_text().splitlines() if "Traceback" in line[:12]]
         errors = [line for line in found if line["level"] in {"error", "critical"}]
-        return [line for line in errors if _LEFT_BY_KOPF not in line["message"]] + [{"bare": b} for b in bare]
+        ours = [line for line in errors if not any(left in line["message"] for left in _LEFT_BY_KOPF)]
+        return ours + [{"bare": b} for b in bare]
 
     # What an author and others do.
 
