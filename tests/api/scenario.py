@@ -198,4 +198,5 @@ async def compare(trial: Trial, step: str, reference: Reference) -> None:
     """Shows how the trial's state differs from the reference's."""
     found, wanted = await look(trial, step), await reference.states[step]
     for name in sorted(found.keys() | wanted.keys()):
-        assert found.get(name) == wanted.get(name), f"{step} in {trial.namespace}: {name}"
+        said = f"{step} in {trial.namespace}: {name} is {found.get(name)}, without faults {wanted.get(name)}"
+        assert found.get(name) == wanted.get(name), said
