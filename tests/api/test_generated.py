@@ -1,6 +1,7 @@
 """ChurnModels of the CRD's own schema, on the API server: each is served, or told why not."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 from churn_operator.api.conditions import Reason
-from churn_operator.errors import UnprocessableError
+from churn_operator.errors import ApiError, UnprocessableError
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL
 
 from ..chance import THOROUGH, generated  # noqa: TID252  # lanes share how they draw
@@ -98,7 +99,10 @@ async def verdicts(trial: Trial, names: Iterable[str]) -> dict[str, tuple[str, s
     began, found = time.monotonic(), dict[str, tuple[str, str, float]]()
 
     async def all_there() -> bool:
-        for seen in await trial.all(CHURN_MODEL):
+        there: list[Json] = []
+        with contextlib.suppress(ApiError):  # a machine that is too busy to answer is looked at again
+            there = await trial.all(CHURN_MODEL)
+        for seen in there:
             if (verdict := verdict_of(seen)) and seen["metadata"]["name"] not in found:
                 found[seen["metadata"]["name"]] = (*verdict, time.monotonic() - began)
         return found.keys() >= set(names)
