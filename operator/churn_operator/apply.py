@@ -128,18 +128,19 @@ class Writer:
         if foreign and self._put_back.get((kind, observed.namespace, name)) == (_digest(wanted), foreign):
             foreign = []
         due = not (asked and covers(seen, wanted))
+        if foreign:
+            try:
+                seen, due = await self._evict(kind, seen, foreign, wanted), True
+            except ConflictError:
+                if not due:  # else what is due may be what keeps it: a Service's type its externalName
+                    raise
         if kind is DEPLOYMENT and (replicas := kept_replicas(plan, seen)) is not None:
             # Of the version that was seen: the autoscaler may have moved on since.
             wanted = _at_version(with_replicas(wanted, replicas), seen["metadata"]["resourceVersion"])
             due = due or seen["spec"].get("replicas") == 0
-        if due and self._altered.get((kind, observed.namespace, name)) == _alteration(wanted, seen):
+        altered = self._altered.get((kind, observed.namespace, name))
+        if due and altered and not foreign and altered == _alteration(wanted, seen):
             due = False  # an admission webhook makes of our object what it is: asking again changes nothing
-        if foreign:
-            try:
-                await self._evict(kind, seen, foreign, wanted)
-            except ConflictError:
-                if not due:  # else what is due may be what keeps it: a Service's type its externalName
-                    raise
         if due:
             await self._apply(kind, wanted)
         return due or bool(foreign)
@@ -179,12 +180,21 @@ class Writer:
 
     async def _evict(
         self, kind: Kind, seen: dict[str, Any], paths: list[Path], wanted: dict[str, Any]
-    ) -> None:
-        """Removes entries that another manager put into our lists and maps; apply would leave them."""
+    ) -> dict[str, Any]:
+        """Removes entries that another manager put into our lists and maps; apply would leave them.
+
+        What is left may be owned by that manager, or by nobody: so the object counts as not asked for any
+        more, and is applied next, whatever happens in between.
+        """
         metadata = seen["metadata"]
         log.info("Removing what is not ours", kind=kind.kind, paths=["/".join(map(str, p)) for p in paths])
         version = {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
-        removals = [*_removals(seen, paths, wanted)]
+        forgotten = {
+            "op": "replace",
+            "path": _pointer(("metadata", "annotations", DESIRED_ANNOTATION)),
+            "value": "",
+        }
+        removals = [forgotten, *_removals(seen, paths, wanted)]
         place = (metadata["namespace"], metadata["name"])
         try:
             patched = await self._client.patch(
@@ -199,6 +209,7 @@ class Writer:
                 "The API server puts back what is removed", kind=kind.kind, namespace=place[0], name=place[1]
             )
         self._caches[kind].absorb(patched)
+        return patched
 
     async def _prune(self, desired: Desired, observed: Observed, only: Kind | None = None) -> int:
         """Deletes what is ours and not wanted."""

@@ -11,7 +11,7 @@ import pytest
 
 from churn_dev.fault_proxy import Call, Fault, pass_on
 from churn_dev.lives import sizes
-from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL
+from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, POD
 
 from ..chance import THOROUGH, dice  # noqa: TID252  # lanes share how they draw
 from .scenario import AUTOSCALING
@@ -95,7 +95,7 @@ async def held(trial: Trial) -> Counter[str]:
     """What the operator holds, once nothing is left of any ChurnModel."""
 
     async def is_empty() -> bool:
-        found = await asyncio.gather(*(trial.all(kind) for kind in CHILD_KINDS))
+        found = await asyncio.gather(*(trial.all(kind) for kind in (*CHILD_KINDS, POD)))
         left = [obj["metadata"]["name"] for objects in found for obj in objects]
         return left in ([], ["kube-root-ca.crt"])
 
