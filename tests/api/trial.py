@@ -257,6 +257,9 @@ class Trial:
         }
         if kind is CHURN_MODEL:
             kept["status"] = without(obj.get("status"), "lastTransitionTime")
+            for condition in (kept["status"] or {}).get("conditions", ()):
+                if condition["type"] == "AutoscalingActive":  # nothing measures
+                    condition.update(status=None, reason=None, message=None)
         plain = json.dumps(without(kept, "clusterIP", "clusterIPs"), sort_keys=True)
         for uid in {owner["uid"] for owner in metadata.get("ownerReferences", ())}:
             plain = plain.replace(uid, "UID")
