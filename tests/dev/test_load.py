@@ -31,10 +31,11 @@ class _Handler(BaseHTTPRequestHandler):
         server.requests += 1
         server.connections[self.client_address[1]] += 1
         server.answering.wait()
+        body = server.body  # once: a test may change it meanwhile
         self.send_response(503 if server.requests % 3 == 0 else 200)
-        self.send_header("Content-Length", str(len(server.body)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(server.body)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
         """Says nothing."""
