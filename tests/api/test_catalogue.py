@@ -3,9 +3,11 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from churn_dev.fault_proxy import Call, Exchange, Fault, Reply, pass_on
 from churn_operator.api.conditions import Reason
@@ -32,6 +34,20 @@ def refusing(resource: str, status: int, message: str) -> Any:
 
     def choose(call: Call) -> Fault:
         return refuse if call.is_write and call.place[1] == resource else pass_on
+
+    return choose
+
+
+def altering(resource: str, change: Callable[[Any], None]) -> Callable[[Call], Fault]:
+    """A choice that lets `change` edit the body of writes of one resource, as an admission webhook does."""
+
+    async def alter(exchange: Exchange) -> web.StreamResponse:
+        body = exchange.call.json()
+        change(body)
+        return await exchange.tell(await exchange.forward(json.dumps(body).encode()))
+
+    def choose(call: Call) -> Fault:
+        return alter if call.is_write and call.place[1] == resource else pass_on
 
     return choose
 
@@ -127,17 +143,12 @@ async def _is_denied(trial: Trial) -> bool:
 async def test_what_an_admission_makes_of_a_child_is_not_fought_over(lane: Lane) -> None:
     """It shortens the grace of every pod; asking for ours again and again would change nothing."""
 
-    async def mutate(exchange: Exchange) -> Any:
-        body = exchange.call.json()
+    def shorten(body: Any) -> None:
         if "template" in body["spec"]:
             body["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 7
-        return await exchange.tell(await exchange.forward(json.dumps(body).encode()))
-
-    def choose(call: Call) -> Fault:
-        return mutate if call.is_write and call.place[1] == "deployments" else pass_on
 
     async with Trial.open(lane) as trial:
-        trial.proxy.choose = choose
+        trial.proxy.choose = altering("deployments", shorten)
         await trial.apply(SPEC)
         await trial.until_settled()
         await trial.until_quiet(3)
@@ -147,19 +158,14 @@ async def test_what_an_admission_makes_of_a_child_is_not_fought_over(lane: Lane)
 
 
 async def test_what_an_admission_puts_back_is_removed_once_and_then_left(lane: Lane) -> None:
-    async def mutate(exchange: Exchange) -> Any:
-        body = exchange.call.json()
+    def choose_nodes(body: Any) -> None:
         if isinstance(body, list):
             body.append({"op": "add", "path": "/spec/template/spec/nodeSelector", "value": {"pool": "a"}})
         else:
             body["spec"]["template"]["spec"]["nodeSelector"] = {"pool": "a"}
-        return await exchange.tell(await exchange.forward(json.dumps(body).encode()))
-
-    def choose(call: Call) -> Fault:
-        return mutate if call.is_write and call.place[1] == "deployments" else pass_on
 
     async with Trial.open(lane) as trial:
-        trial.proxy.choose = choose
+        trial.proxy.choose = altering("deployments", choose_nodes)
         await trial.apply(SPEC)
         await trial.until_settled()
         await trial.until_quiet(3)
