@@ -4,12 +4,12 @@ import asyncio
 
 import aiohttp
 import pytest
-from aiohttp import web
 
-from churn_dev.fault_proxy import Call, Exchange, Fault, pass_on
+from churn_dev.fault_proxy import Call, Fault, pass_on
 from churn_operator.kinds import SERVICE
 
 from .trial import QUICK, SPEC, Lane, Trial
+from .ways import held_until
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
@@ -27,11 +27,7 @@ class Mute:
 
     def choose(self, call: Call) -> Fault:
         concerned = not self._writes_to or (call.is_write and call.place[1] == self._writes_to)
-        return self._wait if concerned else pass_on
-
-    async def _wait(self, exchange: Exchange) -> web.StreamResponse:
-        await self.speaks.wait()
-        return await pass_on(exchange)
+        return held_until(self.speaks) if concerned else pass_on
 
 
 async def test_watches_that_fall_silent_fail_it_until_they_are_heard_again(lane: Lane) -> None:

@@ -4,13 +4,12 @@ import asyncio
 
 import aiohttp
 import pytest
-from aiohttp import web
 
-from churn_dev.fault_proxy import Call, Exchange, Fault, pass_on
+from churn_dev.fault_proxy import Call, Fault, pass_on
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL
 
 from .trial import PATIENCE_SECONDS, QUICK, SPEC, Lane, Trial, said
-from .ways import PACE, WAYS
+from .ways import PACE, WAYS, held_until
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
@@ -36,13 +35,14 @@ async def create_and_settle_others(trial: Trial) -> None:
 async def test_others_settle_while_the_writes_of_one_get_no_answer(lane: Lane) -> None:
     asked, answered = asyncio.Event(), asyncio.Event()
 
-    async def hold(exchange: Exchange) -> web.StreamResponse:
+    def choose(call: Call) -> Fault:
+        if not is_write_of(call, "held"):
+            return pass_on
         asked.set()
-        await answered.wait()
-        return await pass_on(exchange)
+        return held_until(answered)
 
     async with Trial.open(lane, WITHOUT_END) as trial:
-        trial.proxy.choose = lambda call: hold if is_write_of(call, "held") else pass_on
+        trial.proxy.choose = choose
         await trial.apply(ONE_REPLICA, "held")
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asked.wait()

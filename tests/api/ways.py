@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import aiohttp
 from aiohttp import web
 
-from churn_dev.fault_proxy import Exchange, Fault, Reply
+from churn_dev.fault_proxy import Exchange, Fault, Reply, pass_on
 
 from .trial import QUICK, Trial
 
@@ -94,6 +94,16 @@ def held_back(seconds: float) -> Fault:
         return await exchange.stream(late())
 
     return hold_back
+
+
+def held_until(event: asyncio.Event) -> Fault:
+    """It is passed on once the event is set."""
+
+    async def hold(exchange: Exchange) -> web.StreamResponse:
+        await event.wait()
+        return await pass_on(exchange)
+
+    return hold
 
 
 WAYS: dict[str, Fault] = {
