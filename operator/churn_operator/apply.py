@@ -116,6 +116,7 @@ class Writer:
     async def _bring(self, kind: Kind, wanted: dict[str, Any], plan: Plan, observed: Observed) -> bool:
         """Makes one child what it should be (stamped). True if that took a write."""
         name = wanted["metadata"]["name"]
+        place = (kind, observed.namespace, name)
         seen = self._caches[kind].of((observed.namespace, observed.name)).get(name)
         if seen is None:
             await self._create(kind, _seeded(kind, wanted, plan), observed.uid)
@@ -125,7 +126,7 @@ class Writer:
         asked = was_asked_for(wanted, seen)
         # Before it was asked for, what looks foreign may be our own of yesterday.
         foreign = foreign_paths(seen, wanted) if asked else []
-        if foreign and self._put_back.get((kind, observed.namespace, name)) == (_digest(wanted), foreign):
+        if foreign and self._put_back.get(place) == (_digest(wanted), foreign):
             foreign = []
         due = not (asked and covers(seen, wanted))
         if foreign:
@@ -138,7 +139,7 @@ class Writer:
             # Of the version that was seen: the autoscaler may have moved on since.
             wanted = _at_version(with_replicas(wanted, replicas), seen["metadata"]["resourceVersion"])
             due = due or seen["spec"].get("replicas") == 0
-        altered = self._altered.get((kind, observed.namespace, name))
+        altered = self._altered.get(place)
         if due and altered and not foreign and altered == _alteration(wanted, seen):
             due = False  # an admission webhook makes of our object what it is: asking again changes nothing
         if due:
