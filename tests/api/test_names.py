@@ -41,6 +41,8 @@ FORGETFUL = {
     for what in ("SCHEDULED_TIMER_HANDLES", "CANCELLED_TIMER_HANDLES_FRACTION")
 }
 """asyncio else keeps up to a hundred timers of requests that were answered in time."""
+IDLE_SECONDS = 16
+"""kopf's workers of single objects end after 5 s without work, aiohttp's idle connections after 15 s."""
 TOLD_OF_ONE = re.compile(r"churn_operator_(churnmodel_state|(churnmodels|cached_objects)\{.* [1-9])")
 """A line of /metrics that knows of a ChurnModel, or of a child."""
 
@@ -104,9 +106,7 @@ async def held(trial: Trial) -> Counter[str]:
 
     await trial.until(is_empty, "nothing is left")
     trial.proxy.hang_up()  # a pool else stays as large as it was at its busiest
-    await trial.until_quiet(
-        16
-    )  # kopf's workers of single objects end after 5 s, aiohttp's idle connections after 15 s
+    await trial.until_quiet(IDLE_SECONDS)
     await trial.until(is_at_rest, "no ChurnModel waits")
     assert trial.life
     await asyncio.to_thread(sizes, trial.life, trial.log)  # looking at objects makes dicts of them
