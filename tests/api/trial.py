@@ -258,7 +258,8 @@ class Trial:
         if kind is CHURN_MODEL:
             kept["status"] = without(obj.get("status"), "lastTransitionTime")
             for condition in (kept["status"] or {}).get("conditions", ()):
-                if condition["type"] == "AutoscalingActive":  # nothing measures
+                # True at first, and False after two minutes: nothing measures here.
+                if condition["type"] == "AutoscalingActive":
                     condition.update(status=None, reason=None, message=None)
         plain = json.dumps(without(kept, "clusterIP", "clusterIPs"), sort_keys=True)
         for uid in {owner["uid"] for owner in metadata.get("ownerReferences", ())}:

@@ -176,9 +176,9 @@ class Cluster:
             if replicas not in {0, number}:  # at zero an autoscaler rests
                 self.update(
                     place,
-                    lambda obj, number=number: merged(obj, {"spec": {"replicas": number}}),
+                    lambda obj, number=number: merged(obj, {"spec": {"replicas": number}}),  # type: ignore[misc]
                     "autoscaler",
-                )  # type: ignore[misc]
+                )
 
     def _start(self, owner: Json, name: str, revision: str) -> None:
         labels = {"churnops.io/model": owner["name"], "churnops.io/revision": revision}

@@ -59,26 +59,6 @@ async def test_no_proxy_is_used_where_none_is_named():
 NUMBERS = st.integers(-(10**9), 10**9).map(lambda thousandths: thousandths / 1000)
 
 
-LEASE_OBJECT = LEASE.named("shop", "gate")
-
-
-async def apply(client: Client) -> Any:
-    return await client.apply(LEASE, LEASE_OBJECT, "me")
-
-
-async def create(client: Client) -> Any:
-    return await client.create(LEASE, LEASE_OBJECT, "me")
-
-
-async def patch(client: Client) -> Any:
-    return await client.patch(LEASE, "shop", "gate", {}, "me", content_type=MERGE_PATCH)
-
-
-async def delete(client: Client) -> Any:
-    await client.delete(LEASE, "shop", "gate", "uid")
-
-
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.text() | st.lists(st.text()) | NUMBERS | st.booleans(), max_size=5))
 def test_whatever_text_an_object_holds_is_yaml_that_means_the_same(obj: dict[str, object]):
     assert yaml.safe_load(as_yaml({"data": obj})) == {"data": obj}
@@ -100,6 +80,26 @@ def test_a_kind_that_is_missing_is_not_an_object_that_is_gone():
     assert isinstance(_error(404, {"message": "could not find the requested resource"}, {}), KindMissingError)
 
 
+LEASE_OBJECT = LEASE.named("shop", "gate")
+
+
+async def apply(client: Client) -> Any:
+    return await client.apply(LEASE, LEASE_OBJECT, "me")
+
+
+async def create(client: Client) -> Any:
+    return await client.create(LEASE, LEASE_OBJECT, "me")
+
+
+async def patch(client: Client) -> Any:
+    return await client.patch(LEASE, "shop", "gate", {}, "me", content_type=MERGE_PATCH)
+
+
+async def delete(client: Client) -> Any:
+    await client.delete(LEASE, "shop", "gate", "uid")
+
+
+@settings(deadline=None)
 @pytest.mark.parametrize("send", [apply, create, patch, delete])
 async def test_a_write_that_lost_its_right_while_it_got_a_connection_never_reaches_the_wire(
     send: Callable[[Client], Awaitable[Any]],
