@@ -1,9 +1,11 @@
 """A real API server with its controllers and no nodes; the operator as a process with the chart's rights."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from .trial import Lane
 NAME = f"{LANES}-api"
 CRD = "churnmodels.churnops.io"
 DIGEST = "sha256:" + "0" * 64
+ONE_NAMESPACE = ("namespaced=true", "replicas=2")
+"""Values of the chart for two operators that serve their own namespace."""
 _numbers = itertools.count(1)
 
 
@@ -76,6 +80,34 @@ async def lane(
     operator.stop()
     async with Lane.open(cluster.kubeconfig, operator.kubeconfig, tmp_path_factory.mktemp("trials")) as lane:
         yield lane
+    operator.start()
+
+
+@pytest.fixture
+def start_replica(
+    namespace: Kubectl, operator: Operator, as_chart: Callable[..., Path], tmp_path: Path
+) -> Iterator[Callable[..., Operator]]:
+    """Starts one of two operators of the namespace alone, with other settings; the lane's rests meanwhile."""
+    home, running = namespace.namespace, list[Operator]()
+    operator.stop()
+
+    def start(**settings: str) -> Operator:
+        one = dataclasses.replace(
+            operator,
+            kubeconfig=as_chart(home, *ONE_NAMESPACE),
+            namespace=home,
+            settings={"LEASE": f"{home}/{SYSTEM}"} | settings,
+            log=tmp_path / f"operator-{len(running)}.log",
+        )
+        running.append(one)
+        one.start()
+        return one
+
+    yield start
+    for one in running:
+        if one.process and one.process.poll() is None:
+            one.send(signal.SIGCONT)
+            one.stop(signal.SIGKILL)
     operator.start()
 
 

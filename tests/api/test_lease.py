@@ -5,8 +5,7 @@ import dataclasses
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -52,30 +51,8 @@ class Pair:
 
 
 @pytest.fixture
-def pair(
-    request: pytest.FixtureRequest, namespace: Kubectl, operator: Any, as_chart: Any, tmp_path: Path
-) -> Iterator[Pair]:
-    operator.stop()
-    lease = {"LEASE": f"{namespace.namespace}/churn-operator", "LEASE_SECONDS": request.param}
-    pair = Pair(namespace, [])
-    try:
-        for number in range(2):
-            one = dataclasses.replace(
-                operator,
-                kubeconfig=as_chart(namespace.namespace, "namespaced=true", "replicas=2"),
-                namespace=namespace.namespace,
-                settings=lease,
-                log=tmp_path / f"{number}.log",
-            )
-            one.start()
-            pair.instances.append(one)
-        yield pair
-    finally:
-        for one in pair.instances:
-            if one.process.poll() is None:
-                one.process.send_signal(signal.SIGCONT)
-                one.stop(signal.SIGKILL)
-        operator.start()
+def pair(request: pytest.FixtureRequest, namespace: Kubectl, start_replica: Any) -> Pair:
+    return Pair(namespace, [start_replica(LEASE_SECONDS=request.param) for _ in range(2)])
 
 
 def credential(instance: Any) -> str:

@@ -1,13 +1,11 @@
 """What each account of the chart may do is what it does: granted less used is empty."""
 
-import dataclasses
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -28,6 +26,8 @@ from churn_operator.kinds import (
     Kind,
 )
 
+from .conftest import ONE_NAMESPACE
+
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 
 Build = Callable[..., Object]
@@ -47,7 +47,6 @@ REVIEWED: dict[Right, str] = {
     ),
 }
 """Rights that no request of the operator shows, and why it has them."""
-ONE_NAMESPACE = ("namespaced=true", "replicas=2")
 FOR_PEOPLE = {
     f"{SYSTEM}-view": "bound to nobody; tests/deploy/test_rbac.py says of what it is made",
     f"{SYSTEM}-edit": "bound to nobody; tests/deploy/test_rbac.py says of what it is made",
@@ -108,30 +107,13 @@ class Account(NamedTuple):
     granted: set[Right]
 
 
-@pytest.fixture(params=[(), ONE_NAMESPACE], ids=["cluster-wide", "of one namespace, two replicas"])
-def account(
-    request: pytest.FixtureRequest, namespace: Kubectl, operator: Any, as_chart: Any, tmp_path: Path
-) -> Iterator[Account]:
-    """With these values of the chart."""
-    if not request.param:
-        yield Account(operator, operator.audit(), granted(namespace.within(SYSTEM), SYSTEM))
-        return
-    home = namespace.namespace
-    operator.stop()
-    one = dataclasses.replace(
-        operator,
-        kubeconfig=as_chart(home, *request.param),
-        namespace=home,
-        settings={"LEASE": f"{home}/{SYSTEM}"},
-        log=tmp_path / "operator.log",
-    )
-    audit = one.audit()
-    one.start()
-    try:
-        yield Account(one, audit, granted(namespace, SYSTEM))
-    finally:
-        one.stop()
-        operator.start()
+@pytest.fixture(params=["cluster-wide", "of one namespace, two replicas"])
+def account(request: pytest.FixtureRequest, namespace: Kubectl, operator: Any) -> Account:
+    if request.param == "cluster-wide":
+        return Account(operator, operator.audit(), granted(namespace.within(SYSTEM), SYSTEM))
+    start_replica = request.getfixturevalue("start_replica")
+    audit = operator.audit()
+    return Account(start_replica(), audit, granted(namespace, SYSTEM))
 
 
 def test_every_right_is_used(namespace: Kubectl, model: Build, kubelet: Any, account: Account) -> None:
