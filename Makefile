@@ -4,10 +4,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"
-all_faults = CHURN_ALL_FAULTS=1 CHURN_TEST_CLUSTERS=$${CHURN_TEST_CLUSTERS:-test}-$(1) $(BIN)/python -m pytest -rP --timeout=7200 $(2)
+own_cluster = CHURN_TEST_CLUSTERS=$${CHURN_TEST_CLUSTERS:-test}-$(1) $(BIN)/python -m pytest $(2)
+all_faults = CHURN_ALL_FAULTS=1 $(call own_cluster,$(1),-rP --timeout=7200 $(2))
+REQUEST_FAULTS := $(addprefix tests/api/test_,$(addsuffix .py,crashes errors watches generated))
+CHANCE := tests/api/test_any_order.py tests/api/test_names.py
 MEMBERS := operator/pyproject.toml serving/pyproject.toml dev/pyproject.toml
 
-.PHONY: help setup demo down check test test-pure test-api test-chart test-nodes bench bench-batch bench-operator bench-serving soak faults faults-requests faults-chance faults-pure fuzz-serving endure-serving restart-serving generate lock format
+.PHONY: help setup demo down check test test-pure test-api test-chart test-nodes test-faults bench bench-batch bench-operator bench-serving soak faults faults-requests faults-chance faults-pure fuzz-serving endure-serving restart-serving generate lock format
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,20 +40,23 @@ check: setup ## Formatter, linter, types, architecture, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m churn_dev.generate --check
 
-test: setup ## Every test, in four lanes at once: pure, API server, chart and local cluster, cluster with nodes
-	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target test-pure test-api test-chart test-nodes
+test: setup ## Every test, in lanes, four at once: pure, API server, chart and local cluster, cluster with nodes; then faults
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target test-pure test-api test-chart test-nodes test-faults
 
 test-pure: setup # What needs no cluster: the operator's decisions, and all of the server
 	$(BIN)/python -m pytest tests/operator tests/kubectl tests/serving
 
 test-api: setup # What needs a real API server
-	$(BIN)/python -m pytest tests/api
+	$(BIN)/python -m pytest tests/api $(addprefix --ignore=,$(REQUEST_FAULTS) $(CHANCE))
 
 test-chart: setup # The local cluster's own tests, the documents, and the chart on a cluster of its own
 	$(BIN)/python -m pytest tests/dev tests/deploy tests/cluster/test_chart.py
 
 test-nodes: setup # The operator and the server on a real cluster
 	$(BIN)/python -m pytest tests/cluster --ignore=tests/cluster/test_chart.py
+
+test-faults: setup # A sample of what `make faults` does, on an API server of its own
+	$(call own_cluster,faults,$(REQUEST_FAULTS) $(CHANCE))
 
 bench: setup ## Measure what docs/benchmarks.md states
 	$(BIN)/churn-dev bench --record docs/benchmarks.md
@@ -71,10 +77,10 @@ faults: setup ## Every fault at every request of the operator, not only the samp
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target faults-requests faults-chance faults-pure
 
 faults-requests: setup # Every write and watch × every way to fail or to be killed, and generated ChurnModels
-	$(call all_faults,requests,$(addprefix tests/api/test_,$(addsuffix .py,crashes errors watches generated)))
+	$(call all_faults,requests,$(REQUEST_FAULTS))
 
 faults-chance: setup # Courses and names as chance draws them
-	$(call all_faults,chance,tests/api/test_any_order.py tests/api/test_names.py)
+	$(call all_faults,chance,$(CHANCE))
 
 faults-pure: setup # What needs no cluster: 10,000 specs, and lives against a cluster in small
 	$(call all_faults,pure,tests/operator/test_machine.py tests/operator/test_generated_specs.py)
