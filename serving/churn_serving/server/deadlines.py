@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # A client that sends as slowly as this is slow, not hostile: each such part of a body buys it a second.
 BYTES_PER_SECOND = 64 << 10
 _LINGER_SECONDS = 2.0
+# Of the event loop: one accepts a connection, one makes it ours, one reads from it.
+_ROUNDS = 3
 
 
 async def watch(servers: Sequence[uvicorn.Server], settings: Settings) -> None:
@@ -32,10 +34,21 @@ async def watch(servers: Sequence[uvicorn.Server], settings: Settings) -> None:
     )
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(period)
+        await pause(period)
         for server in servers:
             for connection in list(server.server_state.connections):
                 connection.look(loop.time())  # type: ignore[union-attr]
+
+
+async def pause(seconds: float) -> None:
+    """Sleep, and then take in what came meanwhile.
+
+    uvloop runs what is due before it reads: after a process has stood still, for want of CPU or in a frozen
+    machine, its own clients would be called late or gone while what they sent waits in the kernel.
+    """
+    await asyncio.sleep(seconds)
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
 
 
 class Waits(Enum):

@@ -7,6 +7,7 @@ import signal
 import uvicorn
 
 from churn_serving.logs import log
+from churn_serving.server.deadlines import pause
 from churn_serving.server.state import Serving
 
 # Who asks more often than this is still there.
@@ -56,7 +57,7 @@ async def _leave_when_quiet(serving: Serving, traffic: uvicorn.Server) -> None:
     latest = began + max(settings.drain_seconds, settings.deadline_seconds * _SERVING_SHARE)
     while True:
         answered = state.total_requests
-        await asyncio.sleep(quiet)
+        await pause(quiet)
         gone = not state.connections and state.total_requests == answered
         if gone or not quiet or loop.time() >= latest:
             break
