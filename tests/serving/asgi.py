@@ -83,7 +83,7 @@ class Process:
         assert self.process.stdout is not None
         return json.loads(self.process.stdout.readline())  # type: ignore[no-any-return]
 
-    def end(self, number: int = signal.SIGTERM, *, within: float = 20) -> int:
+    def end(self, number: int = signal.SIGTERM, *, within: float = 60) -> int:
         self.process.send_signal(number)
         return self.process.wait(within)
 

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
@@ -82,10 +83,30 @@ class Wire:
 
 
 @contextmanager
-def wire(port: int, *, seconds: float = 20) -> Iterator[Wire]:
+def wire(port: int, *, seconds: float = 60) -> Iterator[Wire]:
     """A connection to a port of the loopback; nothing on it is waited for longer than `seconds`."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as opened:
         yield Wire(opened)
+
+
+@contextmanager
+def kept(port: int) -> Iterator[Wire]:
+    """A connection on which a request was answered: for the next one the server waits as long as it keeps it.
+
+    One that was only opened is closed where its first request is late; then another is opened.
+    """
+    deadline = time.monotonic() + 60
+    while True:
+        with wire(port) as opened:
+            try:
+                opened.send(request(method="GET", path="/livez"))
+                answer = opened.hear("GET")
+            except ConnectionError:
+                assert time.monotonic() < deadline, "no request was in time"
+                continue
+            assert answer.status == 200
+            yield opened
+            return
 
 
 def request(

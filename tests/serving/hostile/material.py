@@ -54,5 +54,5 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 
 def metric(server: Process, line: str) -> float:
-    text = httpx.get(f"{server.metrics_url}/metrics").text
+    text = httpx.get(f"{server.metrics_url}/metrics", timeout=60).text
     return sum(float(row.split()[-1]) for row in text.splitlines() if row.startswith(line))

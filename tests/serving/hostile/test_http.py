@@ -10,7 +10,7 @@ import psutil
 import pytest
 from tests.serving.asgi import Process, served
 from tests.serving.conftest import SAMPLE
-from tests.serving.wire import Wire, ask, request, wire
+from tests.serving.wire import Wire, ask, kept, request, wire
 
 from ...chance import THOROUGH  # noqa: TID252  # lanes share how they draw
 from .material import (
@@ -34,13 +34,11 @@ from .material import (
         pytest.param(head("Content-Length: +10") + BODY, 400, id="plus"),
         pytest.param(head("Content-Length: 0x10") + BODY, 400, id="hexadecimal"),
         pytest.param(head("Content-Length: ") + BODY, 400, id="empty"),
-        pytest.param(head("Content-Length: 5000") + BODY, 408, id="longer than what comes"),
         pytest.param(head("Content-Length: 10") + BODY, 400, id="shorter than what comes"),
         pytest.param(head(CHUNKED) + b"zz\r\n" + BODY, 400, id="chunk of no size"),
         pytest.param(head(CHUNKED) + b"-5\r\n" + BODY, 400, id="chunk of negative size"),
         pytest.param(head(CHUNKED) + b"f" * 40 + b"\r\n", 400, id="chunk of a size beyond 64 bits"),
         pytest.param(head(CHUNKED) + b"5\r\n" + BODY, 400, id="chunk longer than it says"),
-        pytest.param(head(CHUNKED) + b"%x\r\n" % len(BODY) + BODY, 408, id="chunk without an end"),
         pytest.param(head(CHUNKED) + b"%x\r\n" % len(BODY) + BODY + b"\n0\r\n\r\n", 400, id="bare newline"),
         pytest.param(head(CHUNKED) + b"5;" + b"a" * 9_000_000, 400, id="chunk with endless parameters"),
         pytest.param(head(CHUNKED) + b"0" * 9_000_000, 400, id="chunk with an endless size"),
@@ -57,6 +55,19 @@ def test_f8_a_length_that_lies(port: int, data: bytes, status: int):
         with suppress(ConnectionError):  # it is refused while it sends
             liar.send(data)
         is_refused(liar.hear(), status)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(head("Content-Length: 5000") + BODY, id="longer than what comes"),
+        pytest.param(head(CHUNKED) + b"%x\r\n" % len(BODY) + BODY, id="chunk without an end"),
+    ],
+)
+def test_f8_a_length_that_promises_more_than_comes(hasty: Process, data: bytes):
+    with kept(hasty.ready["port"]) as liar:
+        liar.send(data)
+        is_refused(liar.hear(), 408)
 
 
 def flood(sender: Wire, first: bytes, *, listening: bool) -> int:
@@ -87,7 +98,7 @@ def test_f8_200_megabytes_are_refused_early_and_leave_the_memory_flat(
 
 
 def test_f8_a_client_that_listens_only_after_its_200_megabytes_hears_its_answer():
-    with served("--model", SAMPLE) as server:
+    with served("--model", SAMPLE, environment={"CHURN_RECEIVE_SECONDS": "300"}) as server:
         memory = psutil.Process(server.process.pid)
         before = memory.memory_info().rss
         for first in (head(f"Content-Length: {200 << 20}"), head(CHUNKED)):
@@ -201,9 +212,9 @@ def test_f9_requests_in_one_piece_are_answered_in_order_up_to_the_one_that_is_no
         assert pipelined.closed()
 
 
-def test_f9_one_head_one_answer_even_where_the_body_breaks_after_it(port: int):
+def test_f9_one_head_one_answer_even_where_the_body_breaks_after_it(hasty: Process, port: int):
     """A second answer would be taken for that of the next request."""
-    with wire(port) as sender:
+    with kept(hasty.ready["port"]) as sender:
         sender.send(head("Content-Length: 900000000"))
         assert sender.hear().status == 413
         sender.send(b"x" * 100)
@@ -300,7 +311,7 @@ def test_f12_clients_that_leave_cost_nothing_for_long(server: Process, port: int
     leave_in_every_state(20)
     before = process.memory_info().rss, process.num_fds()
     leave_in_every_state(15_000 if THOROUGH else 100)  # in seven states
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while process.num_fds() > before[1] + 5:
         assert time.monotonic() < deadline, "their connections stay open"
         time.sleep(0.1)

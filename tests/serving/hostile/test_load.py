@@ -30,15 +30,15 @@ from .material import BODY, CHUNKED, LENGTH, RECORD, head, records
     ],
 )
 @pytest.mark.parametrize("which", ["port", "metrics_port"])
-def test_g1_a_client_that_stops_is_dropped(server: Process, which: str, begin: bytes):
-    with wire(server.ready[which]) as slow:
+def test_g1_a_client_that_stops_is_dropped(hasty: Process, which: str, begin: bytes):
+    with wire(hasty.ready[which]) as slow:
         slow.send(begin)
         assert slow.closed()
 
 
-def test_g1_a_client_that_does_not_read_is_dropped(server: Process, port: int):
+def test_g1_a_client_that_does_not_read_is_dropped(hasty: Process):
     """What it asked for would stay in memory for ever."""
-    with wire(port) as deaf:
+    with wire(hasty.ready["port"]) as deaf:
         deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         ours = deaf.socket.getsockname()
         rows = request(json.dumps({"records": [RECORD] * 8000}).encode())
@@ -47,8 +47,8 @@ def test_g1_a_client_that_does_not_read_is_dropped(server: Process, port: int):
                 deaf.send(rows)
         except (ConnectionResetError, BrokenPipeError, TimeoutError):
             pass
-        deadline = time.monotonic() + 30
-        process = psutil.Process(server.process.pid)
+        deadline = time.monotonic() + 60
+        process = psutil.Process(hasty.process.pid)
         while any(
             each.raddr == ours and each.status == "ESTABLISHED" for each in process.net_connections("tcp")
         ):
@@ -62,7 +62,7 @@ def test_g2_under_overload_probes_are_200_and_the_rest_is_answered_or_told_to_co
     environment = {"CHURN_MAX_CONCURRENT": str(many // 4)}
     with served("--model", SAMPLE, environment=environment) as server, ExitStack() as stack:
         port = server.ready["port"]
-        clients = [stack.enter_context(wire(port, seconds=60)) for _ in range(many)]
+        clients = [stack.enter_context(wire(port)) for _ in range(many)]
         until = time.monotonic() + (60 if THOROUGH else 3)
         statuses: set[int] = set()
         longest = 0.0
@@ -80,7 +80,7 @@ def test_g2_under_overload_probes_are_200_and_the_rest_is_answered_or_told_to_co
             pressing = [threads.submit(press, clients[n::4]) for n in range(4)]
             while time.monotonic() < until:
                 for url in (f"{server.url}/livez", f"{server.url}/readyz", f"{server.metrics_url}/readyz"):
-                    probe = httpx.get(url, timeout=10)
+                    probe = httpx.get(url, timeout=60)
                     assert probe.status_code == 200
                     longest = max(longest, probe.elapsed.total_seconds())
             for each in pressing:
@@ -91,15 +91,15 @@ def test_g2_under_overload_probes_are_200_and_the_rest_is_answered_or_told_to_co
 
 def test_g6_labels_are_not_the_callers_to_invent(server: Process, port: int):
     def series() -> int:
-        return len(httpx.get(f"{server.metrics_url}/metrics").text.splitlines())
+        return len(httpx.get(f"{server.metrics_url}/metrics", timeout=60).text.splitlines())
 
     def invent(count: int, name: str) -> None:
-        with wire(port) as kept:
+        with wire(port) as opened:
             for n in range(count):
-                kept.send(request(method="GET", path=f"/v1/models/{name}{n}"))
-                kept.hear()
-                kept.send(request(method="GET", path=f"/{name}{n}"))
-                kept.hear()
+                opened.send(request(method="GET", path=f"/v1/models/{name}{n}"))
+                opened.hear()
+                opened.send(request(method="GET", path=f"/{name}{n}"))
+                opened.hear()
 
     invent(2, "first")
     before = series()
