@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import signal
+import socket
 import time
 
 import pytest
@@ -21,7 +22,7 @@ WAYS = {
     "HTTP/1.0": request(BODY, Connection="keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0"),
     "closing": request(BODY, Connection="close"),
 }
-BRIEF = {"CHURN_DRAIN_SECONDS": str(WINDOW), "CHURN_DEADLINE_SECONDS": "60"}
+BRIEF = {"CHURN_DRAIN_SECONDS": str(WINDOW), "CHURN_DEADLINE_SECONDS": "300"}
 
 
 def ask(connected: http.client.HTTPConnection) -> http.client.HTTPResponse:
@@ -36,6 +37,16 @@ def begin_to_leave(server: Process) -> None:
     assert server.next_event()["event"] == "draining"
 
 
+def listens_no_more(server: Process) -> None:
+    """Waits for that: until then each that connects is accepted."""
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection(("127.0.0.1", server.ready["port"]), timeout=60).close()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
 def test_a_client_that_rests_for_longer_than_the_window_is_answered_and_told():
     with served("--model", SAMPLE, environment=BRIEF) as server, connection(server) as kept:
         ask(kept)
@@ -43,7 +54,7 @@ def test_a_client_that_rests_for_longer_than_the_window_is_answered_and_told():
         time.sleep(WINDOW + 1)
         answer = ask(kept)
         assert (answer.status, answer.getheader("connection")) == (200, "close")
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
 
 
 def test_those_whom_a_late_load_balancer_sends_are_answered_as_long_as_somebody_is_there():
@@ -55,19 +66,19 @@ def test_those_whom_a_late_load_balancer_sends_are_answered_as_long_as_somebody_
             with connection(server) as late:
                 assert ask(late).status == 200
         ask(kept)
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
 
 
 def test_it_leaves_long_before_its_deadline_when_nobody_asks():
     with served("--model", SAMPLE, environment=BRIEF) as server:
-        assert server.end(within=20) == 0
+        assert server.end() == 0
 
 
 def test_a_client_that_rests_for_ever_does_not_keep_it():
     environment = {"CHURN_DRAIN_SECONDS": str(WINDOW), "CHURN_DEADLINE_SECONDS": "2"}
     with served("--model", SAMPLE, environment=environment) as server, connection(server) as kept:
         ask(kept)
-        assert server.end(within=20) == 0
+        assert server.end() == 0
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             ask(kept)
 
@@ -77,10 +88,10 @@ def test_a_connection_that_has_just_been_opened_gets_its_first_answer():
         with connection(server) as later:
             ask(later)  # by now the one opened before is accepted
         server.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)  # it listens no more
+        listens_no_more(server)
         answer = ask(fresh)
         assert (answer.status, answer.getheader("connection")) == (200, "close")
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
 
 
 def test_requests_that_were_sent_ahead_are_all_answered_and_the_last_is_told():
@@ -94,7 +105,7 @@ def test_requests_that_were_sent_ahead_are_all_answered_and_the_last_is_told():
             *[(200, None)] * 6,
             (503, "close"),
         ]
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
 
 
 def test_a_request_that_has_begun_to_come_when_the_server_closes_is_answered():
@@ -103,11 +114,11 @@ def test_a_request_that_has_begun_to_come_when_the_server_closes_is_answered():
         opened.hear()
         opened.send(request(BODY)[:40])
         server.process.send_signal(signal.SIGINT)
-        time.sleep(0.5)  # it listens no more
+        listens_no_more(server)
         opened.send(request(BODY)[40:])
         answer = opened.hear()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
 
 
 def test_requests_that_began_before_the_signal_are_answered_however_they_are_sent():
@@ -123,4 +134,4 @@ def test_requests_that_began_before_the_signal_are_answered_however_they_are_sen
         assert {
             way: (each.status, each.headers["connection"]) for way, each in heard.items()
         } == dict.fromkeys(WAYS, (200, "close"))
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
