@@ -59,6 +59,7 @@ async def test_no_proxy_is_used_where_none_is_named():
 NUMBERS = st.integers(-(10**9), 10**9).map(lambda thousandths: thousandths / 1000)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.text() | st.lists(st.text()) | NUMBERS | st.booleans(), max_size=5))
 def test_whatever_text_an_object_holds_is_yaml_that_means_the_same(obj: dict[str, object]):
     assert yaml.safe_load(as_yaml({"data": obj})) == {"data": obj}
@@ -99,7 +100,6 @@ async def delete(client: Client) -> Any:
     await client.delete(LEASE, "shop", "gate", "uid")
 
 
-@settings(deadline=None)
 @pytest.mark.parametrize("send", [apply, create, patch, delete])
 async def test_a_write_that_lost_its_right_while_it_got_a_connection_never_reaches_the_wire(
     send: Callable[[Client], Awaitable[Any]],
