@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from churn_dev.kubectl import Kubectl, Object, condition, wait_until
+from churn_dev.ports import listens
 
 # Small enough for a dozen on two cores; the memory is what a serving pod needs, with room.
 SMALL = {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}
@@ -49,11 +50,20 @@ def wait_ready(kubectl: Kubectl, name: str, *, seconds: float = 90) -> Object:
 
 
 def service_url(kubectl: Kubectl, name: str) -> str:
-    """Address of the ChurnModel's Service, as the nodes and (on the local cluster) this machine reach it."""
+    """Address of the ChurnModel's Service, as the nodes and (on the local cluster) this machine reach it.
+
+    Waits until it leads to a replica: nodes learn of one a moment after it is ready.
+
+    Raises:
+        LookupError: there is no such Service.
+        TimeoutError: it leads nowhere.
+    """
     service = kubectl.get("service", name)
     if service is None:
         raise LookupError(f"no Service {name} in {kubectl.namespace}")
-    return f"http://{service['spec']['clusterIP']}"
+    address: str = service["spec"]["clusterIP"]
+    wait_until(lambda: listens(address, 80), f"the Service {name} to lead to a replica")
+    return f"http://{address}"
 
 
 def predict(url: str, records: Sequence[Object]) -> Object:
@@ -62,7 +72,7 @@ def predict(url: str, records: Sequence[Object]) -> Object:
     Raises:
         httpx.HTTPStatusError: the answer is an error.
     """
-    answer = httpx.post(f"{url}/predict", json={"records": list(records)}, timeout=10)
+    answer = httpx.post(f"{url}/predict", json={"records": list(records)}, timeout=60)
     answer.raise_for_status()
     said: Object = answer.json()
     return said

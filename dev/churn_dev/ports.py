@@ -2,6 +2,7 @@
 
 import random
 import socket
+from contextlib import suppress
 
 from churn_dev.errors import DevError
 
@@ -25,3 +26,11 @@ def free_port(address: str = "127.0.0.1") -> int:
                 continue
         return port
     raise DevError(f"no free port on {address} from {FIRST} to {LAST}")
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether a connection to it stands."""
+    with suppress(OSError):
+        socket.create_connection((address, port), timeout=5).close()
+        return True
+    return False

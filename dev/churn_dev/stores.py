@@ -2,12 +2,11 @@
 
 import http.server
 import os
-import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from churn_dev import tools
 from churn_dev.kubectl import wait_until
-from churn_dev.ports import free_port
+from churn_dev.ports import free_port, listens
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "churn", "AWS_SECRET_ACCESS_KEY": "churn-secret"}
 
@@ -90,14 +89,7 @@ def s3_store(root: Path, address: str) -> Iterator[Mapping[str, str]]:
     command = [str(tools.path("versitygw")), *arguments]
     with subprocess.Popen(command, env=os.environ | keys, stdout=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: _answers(address, port), "the S3 server", seconds=30)
+            wait_until(lambda: listens(address, port), "the S3 server")
             yield S3_KEYS | {"AWS_ENDPOINT_URL": f"http://{address}:{port}", "AWS_REGION": "us-east-1"}
         finally:
             process.terminate()
-
-
-def _answers(address: str, port: int) -> bool:
-    with suppress(OSError):
-        socket.create_connection((address, port), timeout=1).close()
-        return True
-    return False

@@ -37,9 +37,9 @@ def test_a_model_without_its_keys_names_the_file_and_with_them_asks_for_one_over
     url = service_url(namespace, "telco")
     bearer = {"Authorization": f"Bearer {key}"}
     asked = {"records": customers}
-    assert httpx.post(f"{url}/predict", json=asked, timeout=10).status_code == 401
-    assert httpx.post(f"{url}/predict", json=asked, headers=bearer, timeout=10).status_code == 200
-    assert httpx.get(f"{url}/readyz", timeout=10).status_code == 200
+    assert httpx.post(f"{url}/predict", json=asked, timeout=60).status_code == 401
+    assert httpx.post(f"{url}/predict", json=asked, headers=bearer, timeout=60).status_code == 200
+    assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
     with grpc.insecure_channel(f"{httpx.URL(url).host}:9000") as channel:
         ready = channel.unary_unary(
             MODEL_READY,
@@ -47,7 +47,7 @@ def test_a_model_without_its_keys_names_the_file_and_with_them_asks_for_one_over
             response_deserializer=inference_pb2.ModelReadyResponse.FromString,
         )
         question = inference_pb2.ModelReadyRequest(name="telco")
-        assert ready(question, timeout=10, metadata=(("authorization", f"Bearer {key}"),)).ready
+        assert ready(question, timeout=60, metadata=(("authorization", f"Bearer {key}"),)).ready
         with pytest.raises(grpc.RpcError) as without:
-            ready(question, timeout=10)
+            ready(question, timeout=60)
         assert without.value.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -29,7 +29,7 @@ def test_a_bad_bundle_shows_its_reason_and_the_old_revision_answers(
         said = condition(namespace.get("churnmodel", "telco"), "ModelLoaded")
         return said if said.get("reason") == reason else None
 
-    said = wait_until(loaded, f"ModelLoaded says {reason}", seconds=10)
+    said = wait_until(loaded, f"ModelLoaded says {reason}")
     seen = namespace.get("churnmodel", "telco")
     assert said["status"] == "False"
     assert condition(seen, "Ready")["status"] == "False"

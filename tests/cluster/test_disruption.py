@@ -79,9 +79,11 @@ def test_a_new_model_takes_over_under_load(
     wait_ready(namespace, "telco")
     url = f"{service_url(namespace, 'telco')}/predict"
     with Load(url, {"records": customers}) as load:
+        wait_until(lambda: load.outcomes.versions["1"], "answers of the first model")
         namespace.apply(churn_model("telco", models.second.model, replicas=2))
         wait_ready(namespace, "telco")
         wait_until(lambda: len(namespace.list("pods")) == 2, "the old pods gone")
+        wait_until(lambda: load.outcomes.versions["2"], "answers of the second model")
     measured(f"model rollout, 2 replicas: {load.outcomes.describe()}")
     assert set(load.outcomes.versions) == {"1", "2"}
 
@@ -89,7 +91,8 @@ def test_a_new_model_takes_over_under_load(
 def test_an_operator_restart_on_a_settled_cluster_writes_nothing(
     cluster: Cluster, namespace: Kubectl, models: Models
 ) -> None:
-    autoscaling = {"minReplicas": 2, "maxReplicas": 3, "targetCPUUtilizationPercentage": 70}
+    # It has nothing to choose: a replica more would be a status more.
+    autoscaling = {"minReplicas": 2, "maxReplicas": 2, "targetCPUUtilizationPercentage": 70}
     namespace.apply(
         churn_model("fixed", models.first.model),
         churn_model("scaled", models.first.model, autoscaling=autoscaling),
@@ -97,9 +100,13 @@ def test_an_operator_restart_on_a_settled_cluster_writes_nothing(
     wait_ready(namespace, "fixed")
     wait_ready(namespace, "scaled")
     # Settled also means that nothing of an earlier test is still on its way out.
-    wait_until(lambda: "Terminating" not in namespace.run("get", "namespaces"), "no namespace on its way out")
-    time.sleep(5)
+    wait_until(
+        lambda: "Terminating" not in namespace.run("get", "namespaces"),
+        "no namespace on its way out",
+        seconds=300,
+    )
     assert cluster.audit_log is not None
+    _wait_until_quiet(AuditLog(cluster.audit_log, "churn-operator/"))
     system = namespace.within("churn-operator")
 
     log = AuditLog(cluster.audit_log, "churn-operator/")
@@ -111,6 +118,14 @@ def test_an_operator_restart_on_a_settled_cluster_writes_nothing(
     seen = log.requests()
     assert seen, "the audit log does not know the operator"
     assert [str(request) for request in seen if request.is_write] == []
+
+
+def _wait_until_quiet(log: AuditLog, seconds: float = 5) -> None:
+    """Until nothing was written for so long."""
+    before = -1
+    while (writes := len(log.writes())) != before:
+        before = writes
+        time.sleep(seconds)
 
 
 def _is_running(pod: Object) -> bool:

@@ -80,8 +80,8 @@ def test_a_missing_bundle_shows_the_reason_of_the_container_that_fetches(
 
     def refused() -> Object | None:
         said = condition(namespace.get("churnmodel", "telco"), "ModelLoaded")
-        return said if said.get("status") == "False" else None
+        return said if said.get("reason") == "BundleIncomplete" else None
 
-    said = wait_until(refused, "ModelLoaded is False")
-    assert said["reason"] == "BundleIncomplete"
+    said = wait_until(refused, "ModelLoaded says BundleIncomplete")
+    assert said["status"] == "False"
     assert "SHA256SUMS" in said["message"]
