@@ -1,5 +1,7 @@
 """Control groups of the nodes, on cgroup v1 (one hierarchy a controller) and v2 (one for all)."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 _MOUNT = Path("/sys/fs/cgroup")
@@ -32,9 +34,12 @@ def remove(root: str) -> bool:
 
 
 def processes(root: str) -> list[int]:
-    """Ids of the processes in the group and all below it."""
-    groups = (_hierarchies()[0] / root).glob("**/cgroup.procs")
-    return [int(pid) for group in groups for pid in group.read_text().split()]
+    """Ids of the processes in the group and all below it; a group may go while it is looked at."""
+    found: list[int] = []
+    for group, _, _ in os.walk(_hierarchies()[0] / root):
+        with suppress(OSError):
+            found += map(int, Path(group, "cgroup.procs").read_text().split())
+    return found
 
 
 def _unified() -> bool:

@@ -140,10 +140,17 @@ class Disturbed:
     def _operator_processes(self) -> list[int]:
         layout = self._cluster.layout
         found = [pid for node in layout.node_names for pid in cgroups.processes(layout.cgroup(node))]
-        return [pid for pid in found if b"churn_operator" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [pid for pid in found if b"churn_operator" in _command_line(pid)]
 
     def _api_answers(self) -> bool:
         try:
             return self._kubectl.run("get", "--raw=/readyz") == "ok"
         except KubectlError:
             return False
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
+        return b""

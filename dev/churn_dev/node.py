@@ -65,9 +65,9 @@ def start_runtime(layout: Layout, node: str) -> None:
     cgroups.create(layout.cgroup(node))
     own = parts(layout, node)
     own[node].start()
-    wait_until(lambda: _has_own_run(own[node].child), f"{node} to have its namespaces", seconds=10)
+    wait_until(lambda: _has_own_run(own[node].child), f"{node} to have its namespaces")
     own[f"{node}/containerd"].start()
-    wait_until(lambda: _answers(layout, node), f"{node}'s containerd to answer", seconds=30)
+    wait_until(lambda: _answers(layout, node), f"{node}'s containerd to answer")
     load(layout, node, images.pause())
 
 

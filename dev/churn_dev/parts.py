@@ -6,6 +6,7 @@ Each is a session of its own whose leader's identity is on disk, so that any lat
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,23 +59,26 @@ class Part:
                 ["setsid", "--fork", "sh", "-c", _LAUNCH, str(launched), *self._entry(), *self.command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory, check=True,
             )  # fmt: skip
-        wait_until(launched.exists, f"{self.name} to be launched", seconds=10)
+        wait_until(launched.exists, f"{self.name} to be launched")
         pid = int(launched.read_text())
         self._record.write_text(f"{pid} {_start_time(pid)}")
         launched.unlink()
 
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """Sends the signal to the whole session and waits until it is gone.
+        """Sends the signal to the whole session and waits until it is gone, and its first child with it.
 
+        Where that is the init of namespaces, the kernel ends all others in them before it.
         Killed by default: asked politely, an API server takes up to a minute, and nothing here needs that.
         """
+        alive = [(pid, begun) for pid in (self.pid, self.child) if pid and (begun := _start_time(pid))]
         self.signal(how)
-        wait_until(lambda: self.pid is None, f"{self.name} to end", seconds=60)
+        wait_until(lambda: not any(_start_time(pid) == begun for pid, begun in alive), f"{self.name} to end")
 
     def signal(self, which: signal.Signals) -> None:
         """Sends a signal, for example SIGSTOP or SIGCONT, to the whole session, where it runs."""
         if (pid := self.pid) is not None:
-            os.killpg(pid, which)
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                os.killpg(pid, which)
 
     def require(self) -> None:
         """Checks that it runs.
@@ -91,7 +95,10 @@ class Part:
         """Id of its first child, which of a holder of namespaces is their init."""
         if (pid := self.pid) is None:
             return None
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
         return int(children[0]) if children else None
 
     def _entry(self) -> list[str]:

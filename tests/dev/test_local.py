@@ -1,6 +1,7 @@
 """Real clusters on this machine: what they give, and what they leave behind."""
 
 import json
+import os
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from churn_dev import images, local, node
 from churn_dev.cluster import LANES
 from churn_dev.kubectl import Kubectl, KubectlError, Object, condition, wait_until
 from churn_dev.local import LocalCluster
-from churn_dev.paths import STATE
+from churn_dev.paths import STATE, locked
 
 NAME = f"{LANES}-dev"
 
@@ -67,7 +68,7 @@ def _is_ready(kubectl: Kubectl, kind: str, name: str) -> bool:
 
 def _answers(kubectl: Kubectl) -> bool:
     try:
-        return kubectl.run("get", "--raw=/readyz", timeout_seconds=20) == "ok"
+        return kubectl.run("get", "--raw=/readyz") == "ok"
     except KubectlError:
         return False
 
@@ -154,11 +155,10 @@ def test_a_node_that_lost_power_comes_back_with_its_pods(cluster: LocalCluster, 
     wait_until(
         lambda: not any(part.pid for name, part in cluster.parts.items() if name.startswith("node1")),
         "every part of the node to be gone",
-        seconds=10,
     )
     cluster.start("node1")
     wait_until(
-        lambda: _restarts(kubectl, "survivor") == 1, "the pod's container to be started anew", seconds=120
+        lambda: _restarts(kubectl, "survivor") >= 1, "the pod's container to be started anew", seconds=120
     )
     wait_until(lambda: _is_ready(kubectl, "pod", "survivor"), "the pod to be Ready again", seconds=120)
 
@@ -168,8 +168,7 @@ def test_the_audit_log_tells_who_asked_what():
     lane = local.up(f"{NAME}-api", nodes=0)
     try:
         Kubectl(lane.kubeconfig).get("configmap", "absent")
-        events = [json.loads(line) for line in lane.audit_log.read_text().splitlines()]
-        asked = [event for event in events if event["requestURI"].endswith("/configmaps/absent")]
+        asked = wait_until(lambda: _asked_for(lane, "/configmaps/absent"), "the request in the log")
         assert asked[0]["userAgent"].startswith("kubectl/")
         assert asked[0]["level"] == "Metadata"
     finally:
@@ -185,8 +184,10 @@ def test_down_leaves_no_process_link_namespace_mount_cgroup_or_file(cluster: Loc
     kubectl.apply(_pod("left-behind", "node1"))
     wait_until(lambda: _is_ready(kubectl, "pod", "left-behind"), "the pod to be Ready")
     assert all(_traces(other).values())
-    local.down(name)
-    assert not any(_traces(other).values())
+    # Whoever made a cluster now would have links and routes of the same names.
+    with locked(STATE / "index.lock"):
+        local.down(name)
+        assert not any(_traces(other).values())
     assert local.find(name) is None
     assert _answers(Kubectl(cluster.kubeconfig))
 
@@ -204,9 +205,16 @@ def _traces(cluster: LocalCluster) -> dict[str, list[str]]:
         ],
         "namespaces": [each for each in _output("ip", "netns").split() if f"-{cluster.name}-" in each],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if cluster.name in line],
-        "cgroups": [str(each) for each in Path("/sys/fs/cgroup").glob(f"**/*{cluster.name}*")],
+        "cgroups": [path for path, _, _ in os.walk("/sys/fs/cgroup") if cluster.name in path],
         "files": [str(each) for each in STATE.glob(f"{cluster.name}*")],
     }
+
+
+def _asked_for(cluster: LocalCluster, uri: str) -> list[Object]:
+    """Requests of the audit log, save for what is being written."""
+    lines = cluster.audit_log.read_text().splitlines(keepends=True)
+    events = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [event for event in events if event["requestURI"].endswith(uri)]
 
 
 def _command_lines() -> list[str]:

@@ -63,9 +63,9 @@ def test_stopping_ends_the_children_too(part: Callable[..., Part]):
     sample.start()
     pid = sample.pid
     assert pid
-    (child,) = wait_until(lambda: _children(pid), "the child", seconds=10)
+    (child,) = wait_until(lambda: _children(pid), "the child")
     sample.stop()
-    wait_until(lambda: not Path(f"/proc/{child}").exists(), "the child to end", seconds=10)
+    wait_until(lambda: not Path(f"/proc/{child}").exists(), "the child to end")
 
 
 def test_another_process_that_got_the_id_later_is_not_taken_for_the_part(
@@ -86,7 +86,7 @@ def test_a_frozen_part_still_counts_as_running(part: Callable[..., Part]):
 def test_a_part_that_ended_is_reported_with_its_last_words(part: Callable[..., Part]):
     sample = part("sh", "-c", "echo the port is taken >&2; exit 1")
     sample.start()
-    wait_until(lambda: sample.pid is None, "the end", seconds=10)
+    wait_until(lambda: sample.pid is None, "the end")
     with pytest.raises(DevError, match=r"sample/part ended: the port is taken \(see .*sample\.part\.log\)"):
         sample.require()
 

@@ -20,9 +20,9 @@ def test_a_lock_keeps_another_process_out_until_it_is_released(tmp_path: Path):
     lock, entered = tmp_path / "lock", tmp_path / "entered"
     with locked(lock):
         other = subprocess.Popen([sys.executable, "-c", _HOLD, lock, entered])
-        wait_until(lambda: _waits(other.pid), "the other process to wait for the lock", seconds=20)
+        wait_until(lambda: _waits(other.pid), "the other process to wait for the lock")
         assert not entered.exists()
-    assert other.wait(timeout=20) == 0
+    assert other.wait(timeout=60) == 0
     assert entered.exists()
 
 
@@ -30,9 +30,9 @@ def test_who_waited_for_a_lock_that_was_deleted_takes_the_new_one(tmp_path: Path
     lock, entered = tmp_path / "lock", tmp_path / "entered"
     with locked(lock):
         other = subprocess.Popen([sys.executable, "-c", _HOLD, lock, entered])
-        wait_until(lambda: _waits(other.pid), "the other process to wait for the lock", seconds=20)
+        wait_until(lambda: _waits(other.pid), "the other process to wait for the lock")
         lock.unlink()
-    assert other.wait(timeout=20) == 0
+    assert other.wait(timeout=60) == 0
     assert entered.exists()
     assert lock.exists()
 
