@@ -53,7 +53,7 @@ def locust(url: str, body: Mapping[str, Any], *, rate: float, seconds: int = 360
         with log.open("w") as output:
             process = subprocess.Popen(command, cwd=work, env=known, stdout=output, stderr=output)
         try:
-            wait_until(lambda: began.exists() or process.poll() is not None, "Locust to ask", seconds=60)
+            wait_until(lambda: began.exists() or process.poll() is not None, "Locust to ask", seconds=120)
             yield outcomes
         finally:
             early = process.poll() is not None

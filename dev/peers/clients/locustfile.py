@@ -1,8 +1,8 @@
 """Clients of `make soak` as Locust runs them: half keep a connection, half open one for each request.
 
 CHURN_SOAK names a JSON file: `body`, `rate` (requests a second), how many users are `kept` and `new`, what
-is said of a 200 of somebody else (`stranger`), and two files: `began`, which is there once requests are sent,
-and `told`, where the outcomes go to.
+is said of a 200 of somebody else (`stranger`), and two files: `began`, which is there once a request was
+sent, and `told`, where the outcomes go to.
 """
 
 import json
@@ -17,6 +17,7 @@ from locust.clients import HttpSession
 from locust.exception import CatchResponseError
 
 SOAK = json.loads(Path(os.environ["CHURN_SOAK"]).read_text())
+BEGAN = Path(SOAK["began"])
 DEADLINE_SECONDS = 10
 OK = 200
 
@@ -78,11 +79,7 @@ def note(
         lost.append(
             {"at": start_time, "seconds": response_time / 1000, "how": how, "rested": context["rested"]}
         )
-
-
-@events.spawning_complete.add_listener
-def begin(**_: object) -> None:
-    Path(SOAK["began"]).touch()
+    BEGAN.touch()
 
 
 @events.quit.add_listener
