@@ -298,10 +298,10 @@ class Fleet:
         self.quiet()
 
     def quiet(self) -> None:
-        """Waits until the operator has asked for nothing in a while."""
+        """Waits until the operator has asked for nothing in a while; one that says nothing may be asking."""
         seen, since = -1.0, time.monotonic()
         while time.monotonic() - since < self._quiet_seconds:
-            if (asked := self._operator.total(REQUESTS)) != seen:
+            if (asked := self._operator.total(REQUESTS)) != seen or not asked:
                 seen, since = asked, time.monotonic()
             time.sleep(0.5)
 

@@ -100,6 +100,13 @@ class Kubectl:
         """Changes fields of an object by a JSON merge patch."""
         self.run("patch", kind, name, "--type=merge", f"--patch={json.dumps(change)}")
 
+    def may(self, user: str, verb: str, what: str) -> bool:
+        """Whether the API server lets the user do that; it learns late of what was granted."""
+        try:
+            return self.run("auth", "can-i", verb, what, f"--as={user}").strip() == "yes"
+        except KubectlError:  # `no` is an exit code
+            return False
+
     def delete(self, kind: str, name: str, *, wait: bool = True) -> None:
         """Deletes an object that may be gone already."""
         self.run("delete", kind, name, "--ignore-not-found", f"--wait={str(wait).lower()}")

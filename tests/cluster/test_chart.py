@@ -14,7 +14,7 @@ from churn_dev import images, tools
 from churn_dev.churnmodel import churn_model, restricted_namespace, wait_ready
 from churn_dev.cluster import LANES, Cluster, down, up
 from churn_dev.generate import CHART, CRD, ROOT, SAMPLES
-from churn_dev.kubectl import Kubectl, Object, wait_until
+from churn_dev.kubectl import Kubectl, KubectlError, Object, wait_until
 from churn_dev.release import HelmError, helm
 
 pytestmark = pytest.mark.cluster
@@ -125,6 +125,14 @@ def schema_of_spec(crd: Object) -> Object:
     return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
 
 
+def explained(admin: Kubectl, field: str) -> str:
+    """What `kubectl explain` says; nothing before the API server has published the field."""
+    try:
+        return admin.run("explain", field)
+    except KubectlError:
+        return ""
+
+
 @pytest.fixture
 def newer_chart(tmp_path: Path) -> Path:
     """A copy of the chart whose CRD knows one more field, as the next version's will."""
@@ -163,7 +171,7 @@ class TestClusterWide:
         install({"models": {"telco": small()}}, into=kubectl, chart=newer_chart)
 
         assert "note" in schema_of_spec(admin.get("crd", "churnmodels.churnops.io") or {})
-        assert "New in this version." in admin.run("explain", "churnmodel.spec.note")
+        wait_until(lambda: "New in this version." in explained(admin, "churnmodel.spec.note"), "its meaning")
         assert {pod["metadata"]["uid"] for pod in kubectl.list("pods", "churnops.io/model=telco")} == serving
         hook = "release-churn-operator-crd"
         assert not any(
@@ -234,6 +242,7 @@ class TestNamespaced:
                     "subjects": [user],
                 }
             )
+        wait_until(lambda: tenant.may("tenant", "create", "churnmodels"), "the tenant's rights")
         install(self.VALUES, "--skip-crds", "--kube-as-user=tenant", "--wait", into=tenant)
         wait_ready(tenant, "telco")
 

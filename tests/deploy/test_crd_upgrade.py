@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from churn_dev.generate import CRD, ROOT
-from churn_dev.kubectl import Kubectl, Object
+from churn_dev.kubectl import Kubectl, Object, wait_until
 
 Render = Callable[..., list[Object]]
 
@@ -45,6 +45,8 @@ def hook_kubeconfig(api: Kubectl, render: Render, tmp_path: Path):
     names = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
     objects = [obj for obj in render(namespace="default") if obj["kind"] in names]
     api.apply(*[obj for obj in objects if obj["metadata"]["name"] == "churn-operator-crd"])
+    account = "system:serviceaccount:default:churn-operator-crd"
+    wait_until(lambda: api.may(account, "patch", f"crd/{CRD.removesuffix('.yaml')}"), "the account's right")
     config = yaml.safe_load(api.kubeconfig.read_text())
     config["users"] = [
         {"name": "hook", "user": {"token": api.run("create", "token", "churn-operator-crd").strip()}}

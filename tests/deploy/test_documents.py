@@ -31,6 +31,7 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
+@pytest.mark.timeout(1800)  # they train, on all cores
 @pytest.mark.parametrize(
     "document", [ROOT / "README.md", ROOT / "docs/batch.md", ROOT / "docs/training.md"], ids=_id
 )
@@ -42,13 +43,13 @@ def test_the_offline_commands_run_as_they_stand(document: Path, tmp_path: Path) 
     for code in PYTHON.findall(document.read_text()):
         subprocess.run(
             [sys.executable, "-c", code.replace("/tmp/", f"{tmp_path}/")],  # noqa: S108 - of the document
-            cwd=ROOT, check=True, timeout=120,
+            cwd=ROOT, check=True, timeout=1200,
         )  # fmt: skip
     for program, *arguments in commands:
         here = [argument.replace("/tmp/", f"{tmp_path}/") for argument in arguments]  # noqa: S108 - of the document
         program_here = Path(sys.executable).with_name(Path(program).name)
         done = subprocess.run(
-            [program_here, *here], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+            [program_here, *here], cwd=ROOT, capture_output=True, text=True, check=False, timeout=1200
         )
         assert done.returncode == 0, done.stderr
 
