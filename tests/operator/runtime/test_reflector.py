@@ -55,6 +55,7 @@ class Script:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reflector_module, "FIRST_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(reflector_module, "SHORT_WATCH_SECONDS", 600.0)
 
 
 Play = Callable[..., Any]
@@ -78,7 +79,8 @@ def play() -> Play:
         running = asyncio.create_task(reflector.run())
         while script._acts:  # noqa: ASYNC110
             await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
+        for _ in range(100):  # turns of the loop, not a time: what follows the last act waits for nothing
+            await asyncio.sleep(0)
         running.cancel()
         return reflector, told, script.asked
 
