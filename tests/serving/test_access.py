@@ -404,7 +404,7 @@ def test_the_documents_example_works_as_it_stands(tmp_path: Path):
             logged = server.next_event()
             assert (logged["caller"], logged["status"]) == ("crm", 200)
             assert secret not in str(logged)
-        assert httpx.post(f"{server.url}/predict", content=BODY).status_code == 401
+        assert httpx.post(f"{server.url}/predict", content=BODY, timeout=60).status_code == 401
         assert "caller" not in server.next_event()
 
 
@@ -428,7 +428,7 @@ def asked_as(words: list[str], server: Process, variables: dict[str, str]) -> in
         line = line.replace(name, value)
     words = line.split("\0")
     headers = dict(words[at + 1].split(": ") for at, word in enumerate(words) if word == "-H")
-    return httpx.post(words[1], content=BODY, headers=headers, timeout=20).status_code
+    return httpx.post(words[1], content=BODY, headers=headers, timeout=60).status_code
 
 
 def test_a_server_without_its_file_of_keys_says_so_and_ends(tmp_path: Path):

@@ -68,7 +68,7 @@ def _number(feature: Any, value: Any) -> float:
 @pytest.fixture(scope="module")
 def expected(server: Process) -> dict[str, Any]:
     """What /predict says of them."""
-    told = httpx.post(f"{server.url}/predict", json={"records": RECORDS}).json()
+    told = httpx.post(f"{server.url}/predict", json={"records": RECORDS}, timeout=60).json()
     return {
         "version": told["version"],
         "probability": [one["probability"] for one in told["predictions"]],

@@ -23,8 +23,14 @@ from .asgi import Process, run, served
 from .conftest import SAMPLE
 
 SERVICE = "inference.GRPCInferenceService"
-WAIT = 30
+WAIT = 60
 INLINE_BYTES = 1000
+# Who is to be in flight is not hurried.
+PATIENT = {
+    "CHURN_RECEIVE_SECONDS": "300",
+    "CHURN_DRAIN_SECONDS": "300",
+    "CHURN_DEADLINE_SECONDS": "600",
+}
 COLUMNS: dict[str, tuple[str, str, list[Any]]] = {
     "age": ("FP32", "fp32_contents", [41.5, 19.0]),
     "balance": ("FP64", "fp64_contents", [50_000_900.0, 5e7]),
@@ -41,7 +47,6 @@ def server(shop: Path) -> Iterator[Process]:
         "CHURN_MAX_RECORDS": "50",
         "CHURN_MAX_BODY_BYTES": "200000",
         "CHURN_INLINE_BYTES": str(INLINE_BYTES),
-        "CHURN_RECEIVE_SECONDS": "0.5",
     }
     with served("--model", shop, "--grpc-port", 0, environment=limits) as process:
         yield process
@@ -105,7 +110,7 @@ def first_error(call: Callable[[], Any]) -> Any:
 
 
 def counted(server: Process, line: str) -> float:
-    text = httpx.get(f"{server.metrics_url}/metrics").text
+    text = httpx.get(f"{server.metrics_url}/metrics", timeout=WAIT).text
     return float(next((row.split()[-1] for row in text.splitlines() if row.startswith(line)), 0))
 
 
@@ -116,7 +121,8 @@ def test_typed_contents_say_what_the_same_tensors_say_over_http(server: Process,
         for name, (datatype, _, values) in COLUMNS.items()
     ]  # fmt: skip
     parameters = {"binary_data_output": True}
-    told = httpx.post(f"{server.url}/v2/models/shop/infer", json={"inputs": inputs, "parameters": parameters})
+    body = {"inputs": inputs, "parameters": parameters}
+    told = httpx.post(f"{server.url}/v2/models/shop/infer", json=body, timeout=WAIT)
     length = int(told.headers["inference-header-content-length"])
     assert b"".join(infer(channel, request()).values()) == told.content[length:]
 
@@ -149,12 +155,12 @@ def test_a_large_message_is_answered_as_a_small_one(channel: grpc.Channel):
 def test_what_is_answered_is_counted_as_over_http(server: Process, channel: grpc.Channel):
     rows = 'model_predictions_total{model="shop"'
     route = f'http_requests_total{{method="GRPC",route="/{SERVICE}/ModelInfer"'
-    text = httpx.get(f"{server.metrics_url}/metrics").text
+    text = httpx.get(f"{server.metrics_url}/metrics", timeout=WAIT).text
     before = sum(float(row.split()[-1]) for row in text.splitlines() if row.startswith(rows))
     answered, wrong = counted(server, f'{route},status="200"'), counted(server, f'{route},status="404"')
     infer(channel, request())
     refused(channel, request(model="other").SerializeToString())
-    text = httpx.get(f"{server.metrics_url}/metrics").text
+    text = httpx.get(f"{server.metrics_url}/metrics", timeout=WAIT).text
     assert sum(float(row.split()[-1]) for row in text.splitlines() if row.startswith(rows)) == before + 2
     assert counted(server, f'{route},status="200"') == answered + 1
     assert counted(server, f'{route},status="404"') == wrong + 1
@@ -217,22 +223,26 @@ def test_too_many_records_and_too_large_a_message_exhaust_what_is_allowed(channe
     assert refused(channel, large)[0] == "RESOURCE_EXHAUSTED"
 
 
-def test_a_client_that_sends_nothing_is_let_go_at_its_deadline(channel: grpc.Channel):
+def test_a_client_that_sends_nothing_is_let_go_at_its_deadline(shop: Path):
     never = threading.Event()
 
     def nothing() -> Iterator[bytes]:
         never.wait(WAIT)
         yield from ()
 
-    with pytest.raises(grpc.RpcError) as error:
-        channel.stream_unary(f"/{SERVICE}/ModelInfer")(nothing(), timeout=WAIT)
-    never.set()
+    with (
+        served("--model", shop, "--grpc-port", 0, environment={"CHURN_RECEIVE_SECONDS": "0.5"}) as server,
+        connected(server) as channel,
+    ):
+        with pytest.raises(grpc.RpcError) as error:
+            channel.stream_unary(f"/{SERVICE}/ModelInfer")(nothing(), timeout=WAIT)
+        never.set()
     assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert error.value.details() == "the message did not arrive in time"
 
 
 def test_more_at_once_than_allowed_is_unavailable_and_health_is_not(shop: Path):
-    limits = {"CHURN_MAX_CONCURRENT": "1", "CHURN_MAX_CONNECTIONS": "2"}
+    limits = {"CHURN_MAX_CONCURRENT": "1", "CHURN_MAX_CONNECTIONS": "2", "CHURN_RECEIVE_SECONDS": "300"}
     with (
         served("--model", shop, "--grpc-port", 0, environment=limits) as server,
         connected(server) as busy,
@@ -270,8 +280,10 @@ def test_no_answer_in_time_is_a_deadline_exceeded(shop: Path):
 
 
 def test_leaving_goes_on_serving_then_finishes_what_is_in_flight():
-    drain = {"CHURN_DRAIN_SECONDS": "2"}
-    with served("--model", SAMPLE, "--grpc-port", 0, environment=drain) as server, connected(server) as kept:
+    with (
+        served("--model", SAMPLE, "--grpc-port", 0, environment=PATIENT) as server,
+        connected(server) as kept,
+    ):
         health = health_pb2_grpc.HealthStub(kept)
         asked = health_pb2.HealthCheckRequest()
         assert health.Check(asked, timeout=WAIT).status == health_pb2.HealthCheckResponse.SERVING
@@ -287,7 +299,9 @@ def test_leaving_goes_on_serving_then_finishes_what_is_in_flight():
         assert pb.ServerReadyResponse.FromString(ask(kept, "ServerReady", b"")).ready
         server.process.send_signal(signal.SIGTERM)
         assert server.next_event()["event"] == "draining"
-        assert health.Check(asked, timeout=WAIT).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        deadline = time.monotonic() + WAIT
+        while health.Check(asked, timeout=WAIT).status != health_pb2.HealthCheckResponse.NOT_SERVING:
+            assert time.monotonic() < deadline
         with connected(server) as fresh:
             for channel in (kept, fresh):
                 assert not pb.ServerReadyResponse.FromString(ask(channel, "ServerReady", b"")).ready
@@ -297,10 +311,11 @@ def test_leaving_goes_on_serving_then_finishes_what_is_in_flight():
             with connected(server) as fresh:
                 ask(fresh, "ServerLive", b"")
 
-        first_error(ask_anew)  # the window has ended
+        server.process.send_signal(signal.SIGTERM)  # the second ends the window
+        first_error(ask_anew)
         release.set()
         assert pb.ServerLiveResponse.FromString(in_flight.result()).live
-        assert server.process.wait(20) == 0
+        assert server.process.wait(WAIT) == 0
 
 
 def test_a_port_in_use_is_said(server: Process, shop: Path, tmp_path: Path):

@@ -13,7 +13,7 @@ from churn_serving.server.oip.frames import GOAWAY, Frames
 
 from .asgi import Process, served
 from .conftest import SAMPLE
-from .test_grpc import SERVICE, WAIT, connected, first_error
+from .test_grpc import PATIENT, SERVICE, WAIT, connected, first_error
 
 ASKING = 8
 SETTINGS, PING = b"\0\0\0\x04\0\0\0\0\0", b"\0\0\x08\x06\0\0\0\0\0" + b"12345678"
@@ -108,15 +108,19 @@ def test_no_call_is_lost_on_connections_that_are_kept_or_new_while_a_server_leav
 
 
 def test_who_connects_as_the_port_closes_is_answered_or_refused_at_once():
-    with served("--model", SAMPLE, "--grpc-port", 0, environment={"CHURN_DRAIN_SECONDS": "0.5"}) as server:
-        release = threading.Event()
+    environment = PATIENT | {"CHURN_DRAIN_SECONDS": "0.5"}
+    with served("--model", SAMPLE, "--grpc-port", 0, environment=environment) as server:
+        begun, release = threading.Event(), threading.Event()
 
         def slow() -> Iterator[bytes]:
+            begun.set()
             release.wait(WAIT)
             yield b""
 
         with connected(server) as kept:
             in_flight = kept.stream_unary(f"/{SERVICE}/ServerLive").future(slow(), timeout=WAIT)
+            assert begun.wait(WAIT)
+            kept.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=WAIT)
             server.process.send_signal(signal.SIGTERM)
 
             def ask_anew() -> None:

@@ -51,7 +51,7 @@ def curl(command: str, server: Process, files: dict[str, str]) -> httpx.Response
             assert words.pop(0) == "POST"
         else:
             url = word.replace("localhost:8080", server.url)
-    return httpx.post(url, content=content, headers=headers)
+    return httpx.post(url, content=content, headers=headers, timeout=60)
 
 
 def without_ids(text: str) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def answers(response: httpx.Response) -> list[dict[str, Any]]:
 
 def expected(server: Process) -> list[tuple[Any, float, bool]]:
     """What a plain request says of the records."""
-    told = httpx.post(f"{server.url}/predict", json={"records": RECORDS}).json()
+    told = httpx.post(f"{server.url}/predict", json={"records": RECORDS}, timeout=60).json()
     return [(one["id"], one["probability"], one["churn"]) for one in told["predictions"]]
 
 
@@ -146,8 +146,8 @@ def test_a_stream_as_csv_has_a_row_for_each_line(server: Process):
 def test_a_plain_request_is_answered_as_csv_where_that_is_asked_for(server: Process, more: bytes):
     """Whole, and so large that it comes in parts."""
     body = json.dumps({"records": RECORDS}).encode() + more
-    told = httpx.post(f"{server.url}/predict", content=body,
-                      headers={"Content-Type": "application/json", "Accept": "text/csv"})  # fmt: skip
+    headers = {"Content-Type": "application/json", "Accept": "text/csv"}
+    told = httpx.post(f"{server.url}/predict", content=body, headers=headers, timeout=60)
     assert (told.status_code, told.headers["content-type"]) == (200, "text/csv")
     assert told.headers["model-version"] == "3"
     rows = list(csv.DictReader(io.StringIO(told.text)))
@@ -158,7 +158,7 @@ def test_a_plain_request_is_answered_as_csv_where_that_is_asked_for(server: Proc
 
 def test_reasons_have_no_csv(server: Process):
     told = httpx.post(f"{server.url}/predict", json={"records": RECORDS, "explain": True},
-                      headers={"Accept": "text/csv"})  # fmt: skip
+                      headers={"Accept": "text/csv"}, timeout=60)  # fmt: skip
     assert (told.status_code, told.json()["error"]["code"]) == (406, "not_acceptable")
 
 
@@ -271,4 +271,4 @@ def test_a_client_that_does_not_read_is_not_read_from(server: Process):
         client.socket.settimeout(1)
         with pytest.raises(TimeoutError):
             client.send(lines_of(RECORDS * 50) * 4000)  # 70 MB
-        assert httpx.get(f"{server.metrics_url}/livez").status_code == 200
+        assert httpx.get(f"{server.metrics_url}/livez", timeout=60).status_code == 200

@@ -31,7 +31,7 @@ from .conftest import SAMPLE
 from .test_access import BODY, as_here, documented
 from .test_server_routes import serving_of
 from .test_short_way import ASKED
-from .wire import Wire
+from .wire import Wire, wire
 
 
 class Pair:
@@ -83,7 +83,7 @@ def another(tmp_path: Path) -> Pair:
 
 @pytest.fixture(scope="module")
 def server(pair: Pair) -> Iterator[Process]:
-    environment = {"CHURN_CONFIG_POLL_SECONDS": "0.05", "CHURN_RECEIVE_SECONDS": "1"}
+    environment = {"CHURN_CONFIG_POLL_SECONDS": "0.05"}
     serving, _ = documented("churn-serving serve --model k8s/samples/bundle --tls-certificate")
     here = {"tls.crt": pair.certificate, "tls.key": pair.key}
     with served(*as_here(serving, here), environment=environment) as server:
@@ -97,7 +97,7 @@ def secure(server: Process, **changes: object) -> Iterator[ssl.SSLSocket]:
     context.set_alpn_protocols(["h2", "http/1.1"])
     for name, value in changes.items():
         setattr(context, name, value)
-    plain = socket.create_connection(("127.0.0.1", int(server.ready["port"])), timeout=20)
+    plain = socket.create_connection(("127.0.0.1", int(server.ready["port"])), timeout=60)
     with plain, context.wrap_socket(plain) as opened:
         yield opened
 
@@ -109,7 +109,7 @@ def serial_of(opened: ssl.SSLSocket) -> int:
 
 
 def eventually(found: Callable[[], object]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not found():
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -126,13 +126,13 @@ def test_the_traffic_port_speaks_tls_and_the_probes_port_does_not(server: Proces
     context = ssl.create_default_context(cafile=pair.certificate)
     headers = {"Content-Type": "application/json"}
     assert (
-        httpx.post(f"{url}/predict", content=BODY, headers=headers, verify=context, timeout=20).status_code
+        httpx.post(f"{url}/predict", content=BODY, headers=headers, verify=context, timeout=60).status_code
         == 200
     )
-    assert httpx.get(f"{url}/docs", verify=context, timeout=20).status_code == 200
-    assert httpx.get(f"{server.metrics_url}/readyz").status_code == 200
+    assert httpx.get(f"{url}/docs", verify=context, timeout=60).status_code == 200
+    assert httpx.get(f"{server.metrics_url}/readyz", timeout=60).status_code == 200
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"{server.url}/readyz")
+        httpx.get(f"{server.url}/readyz", timeout=60)
     with secure(server) as opened:
         assert (opened.version(), opened.selected_alpn_protocol()) == ("TLSv1.3", "http/1.1")
     with secure(server, maximum_version=ssl.TLSVersion.TLSv1_2) as opened:
@@ -168,9 +168,13 @@ def test_a_refused_head_is_answered_and_its_connection_ends(server: Process):
         assert kept.closed()
 
 
-def test_a_client_that_says_nothing_is_dropped(server: Process):
-    with socket.create_connection(("127.0.0.1", int(server.ready["port"])), timeout=20) as silent:
-        assert Wire(silent).closed()
+def test_a_client_that_says_nothing_is_dropped(pair: Pair):
+    hasty = {"CHURN_RECEIVE_SECONDS": "0.5"}
+    with (
+        served("--model", SAMPLE, *pair.arguments, environment=hasty) as server,
+        wire(server.ready["port"]) as silent,
+    ):
+        assert silent.closed()
 
 
 def test_a_renewed_certificate_is_given_to_who_comes_next_and_nobody_is_dropped(server: Process, pair: Pair):
@@ -198,12 +202,13 @@ def test_a_broken_pair_leaves_the_one_before_and_is_seen(
     else:
         pair.put(pair.certificate if broken == "certificate" else pair.key, b"-----BEGIN")
     readyz = f"{server.metrics_url}/readyz"
-    eventually(lambda: httpx.get(readyz, timeout=20).json().get("refused_files") == ["certificate"])
+    eventually(lambda: httpx.get(readyz, timeout=60).json().get("refused_files") == ["certificate"])
     assert new_serial(server) == before
-    assert 'serving_file_refused{file="certificate"} 1.0' in httpx.get(f"{server.metrics_url}/metrics").text
+    scraped = httpx.get(f"{server.metrics_url}/metrics", timeout=60).text
+    assert 'serving_file_refused{file="certificate"} 1.0' in scraped
     after = pair.renew()
     eventually(lambda: new_serial(server) == after)
-    assert "refused_files" not in httpx.get(readyz, timeout=20).json()
+    assert "refused_files" not in httpx.get(readyz, timeout=60).json()
 
 
 def test_without_a_whole_pair_there_is_no_start(telco_model: Model, another: Pair, tmp_path: Path):
