@@ -1,5 +1,6 @@
 """Ports of this machine, chosen before what listens on them starts."""
 
+import itertools
 import random
 import socket
 from contextlib import suppress
@@ -9,6 +10,8 @@ from churn_dev.errors import DevError
 FIRST, LAST = 20_000, 29_999
 """Below those that the kernel gives to connections that leave and that Services open on nodes: either may
 take a port between its choice and its use."""
+_turns = itertools.count(random.randrange(FIRST, LAST))  # noqa: S311  # spreads, hides nothing
+"""A port that was chosen a moment ago may be free yet: the next is another. Each process begins elsewhere."""
 
 
 def free_port(address: str = "127.0.0.1") -> int:
@@ -18,7 +21,8 @@ def free_port(address: str = "127.0.0.1") -> int:
         DevError: There is none.
     """
     ports = range(FIRST, LAST + 1)
-    for port in random.sample(ports, len(ports)):  # tests at once do not choose alike
+    for turn in itertools.islice(_turns, len(ports)):
+        port = ports[turn % len(ports)]
         with socket.socket() as tried:
             try:
                 tried.bind((address, port))

@@ -16,3 +16,7 @@ def test_a_port_is_one_on_which_nothing_listens(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(DevError, match=f"from {port} to {port}"):
             ports.free_port()
     assert ports.free_port() == port
+
+
+def test_of_two_choices_the_second_is_another_though_nothing_listens_on_the_first_yet():
+    assert ports.free_port() != ports.free_port()
