@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -78,20 +79,25 @@ class AuditLog:
         return Counter(str(request) for request in self._read())
 
     def _read(self) -> Iterator[Request]:
-        with self._path.open("rb") as log:
-            log.seek(self._start)
-            for line in log:
-                if not line.endswith(b"\n"):
-                    return
-                event = json.loads(line)
-                if event["stage"] == "ResponseComplete" and self._counts(event):
-                    yield _request(event)
+        for line in whole_lines(self._path, self._start):
+            event = json.loads(line)
+            if event["stage"] == "ResponseComplete" and self._counts(event):
+                yield _request(event)
 
     def _counts(self, event: dict[str, Any]) -> bool:
         if not event.get("userAgent", "").startswith(self._user_agent):
             return False
         extra = event.get("user", {}).get("extra", {})
         return not self._credential or self._credential in extra.get(_CREDENTIAL, ())
+
+
+def whole_lines(path: Path, start: int = 0) -> Iterator[bytes]:
+    """Lines of a log that is being written, from a byte on: no end and no beginning of one."""
+    with path.open("rb") as log:
+        if start:
+            log.seek(start - 1)
+            log.readline()
+        yield from takewhile(lambda line: line.endswith(b"\n"), log)
 
 
 def _request(event: dict[str, Any]) -> Request:

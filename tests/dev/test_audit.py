@@ -39,6 +39,14 @@ def test_requests_before_the_log_was_opened_do_not_count(path: Path) -> None:
     assert [str(request) for request in log.requests()] == ["get services 200"]
 
 
+def test_a_request_whose_line_was_half_written_when_the_log_was_opened_is_passed_over(path: Path) -> None:
+    first, second = _line("get", "services"), _line("get", "pods")
+    _append(path, first[:20])
+    log = AuditLog(path, "churn-operator/")
+    _append(path, first[20:], second, first[:20])
+    assert [str(request) for request in log.requests()] == ["get pods 200"]
+
+
 def test_only_the_named_user_agent_counts(path: Path) -> None:
     log = AuditLog(path, "churn-operator/")
     _append(path, _line("get", "services", agent="kubectl/1.36"))
