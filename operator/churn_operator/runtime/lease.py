@@ -28,7 +28,8 @@ RENEW_SHARE = 2 / 15
 """A holder renews every 2 s of 15."""
 LOOK_SECONDS = 1.0
 """How often one that waits looks: a Lease that is given back is taken within this time."""
-GIVE_BACK_SECONDS = 1.0
+GIVE_BACK_SECONDS = 5.0
+"""A busy API server gets the time: else nobody writes before the Lease has run out."""
 
 
 class Right(Protocol):
