@@ -53,9 +53,15 @@ async def autoscaling_off(trial: Trial) -> None:
 async def strangers(trial: Trial) -> None:
     """Somebody deletes a child; and somebody opens a port."""
     await trial.delete(SERVICE)
-    await trial.until(lambda: trial.get(SERVICE), "the Service is back")
+    service = await trial.until(lambda: trial.get(SERVICE), "the Service is back")
     port = {"op": "add", "path": "/spec/ports/-", "value": {"name": "ssh", "port": 22}}
     await trial.patch(SERVICE, [port], how=JSON_PATCH)
+
+    async def is_closed() -> bool:
+        seen = await trial.get(SERVICE)
+        return seen is not None and seen["spec"]["ports"] == service["spec"]["ports"]
+
+    await trial.until(is_closed, "the port is closed")
 
 
 async def delete(trial: Trial) -> None:

@@ -14,17 +14,27 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import pytest
 import yaml
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client.configuration import Configuration
 
 from churn_dev.fault_proxy import Call, FaultProxy
 from churn_dev.lives import begin, kill
+from churn_dev.operator_process import defects
 from churn_dev.ports import free_port
-from churn_operator.errors import ApiError, NotFoundError
-from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, POD, Kind
-from churn_operator.names import CONFIG_DIGEST_ANNOTATION, DESIRED_ANNOTATION, FIELD_MANAGER
+from churn_operator.errors import (
+    ApiError,
+    NotFoundError,
+    ServerTroubleError,
+    TooManyRequestsError,
+    UnreachableError,
+)
+from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL, CONFIG_MAP, DEPLOYMENT, POD, Kind
+from churn_operator.names import CONFIG_DIGEST_ANNOTATION, CONFIG_FILE, DESIRED_ANNOTATION, FIELD_MANAGER
 from churn_operator.reconcile import QUIET_SECONDS
+from churn_operator.runtime import client
 from churn_operator.runtime.client import MERGE_PATCH, Client
 
 Json = dict[str, Any]
@@ -39,18 +49,17 @@ SPEC: Json = {
 }
 BAD: Json = {"uri": "oci://registry.example/bad:1", "digest": DIGEST}
 """A model that no replica can load: the kubelet's part says so."""
-QUICK = {"churn_operator.reconcile.QUIET_SECONDS": 1.0, "churn_operator.reconcile.RECHECK_SECONDS": 2.0}
-"""The operator's clocks in most trials: it waits less for what else may come. Nothing else differs."""
+QUICK = {
+    "churn_operator.reconcile.QUIET_SECONDS": 1.0,
+    "churn_operator.reconcile.RECHECK_SECONDS": 2.0,
+    "churn_operator.status.AUTOSCALER_PATIENCE_SECONDS": 86_400.0,
+}
+"""The operator's clocks in most trials: it waits less for what else may come, and has patience with an
+autoscaler, for which nothing measures here. Nothing else differs."""
 PATIENCE_SECONDS = 180.0
 """How long to wait for an end state before giving up. Generous: a loaded machine is no defect."""
 LONG_AGO = "2026-01-01T00:00:00Z"
 """Since when pods are ready: what waits for pods that stay so need not."""
-_LEFT_BY_KOPF = (
-    "closing of asynchronous generator <async_generator object infinite_watch",
-    "/kopf/_cogs/clients/scanning.py",
-)
-"""kopf, ended and started again, leaves its watch, and the rest of a discovery that failed twice, to the
-garbage collector, which complains now and then."""
 _numbers = itertools.count(1)
 
 
@@ -71,12 +80,13 @@ class Lane:
         configuration = Configuration()
         await kube_config.load_kube_config(config_file=str(admin_config), client_configuration=configuration)
         configuration.disable_strict_ssl_verification = True
-        admin = Client(configuration)
-        admin._api.user_agent = ADMIN
-        try:
-            yield cls(admin, *_read(operator_config), directory)
-        finally:
-            await admin.close()
+        admin = Client(configuration, agent=ADMIN)
+        with pytest.MonkeyPatch.context() as here:  # the operators are other processes
+            here.setattr(client, "REQUEST_TIMEOUT", aiohttp.ClientTimeout(total=60))
+            try:
+                yield cls(admin, *_read(operator_config), directory)
+            finally:
+                await admin.close()
 
 
 @dataclass
@@ -116,7 +126,7 @@ class Trial:
                 trial.kill()
                 with contextlib.suppress(ApiError):
                     await lane.admin._json("DELETE", NAMESPACE.path(None, namespace))
-        complaints = trial.complaints()
+        complaints = defects(trial.log) if trial.log.exists() else []
         assert complaints == [], complaints
 
     @property
@@ -152,17 +162,6 @@ class Trial:
         """Ends this life, and begins the next."""
         self.kill()
         self.start()
-
-    def complaints(self) -> list[Json]:
-        """Lines of the log that a defect leaves."""
-        if not self.log.exists():
-            return []
-        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
-        found = [json.loads(line) for line in lines if line.endswith("}")]
-        bare = [line for line in self.log.read_text().splitlines() if "Traceback" in line[:12]]
-        errors = [line for line in found if line["level"] in {"error", "critical"}]
-        ours = [line for line in errors if not any(left in line["message"] for left in _LEFT_BY_KOPF)]
-        return ours + [{"bare": b} for b in bare]
 
     # What an author and others do.
 
@@ -208,13 +207,15 @@ class Trial:
     async def until(
         self, seen: Callable[[], Awaitable[Any]], what: str, *, seconds: float = PATIENCE_SECONDS
     ) -> Any:
-        """Looks until it sees something true, and returns that."""
+        """Looks until it sees something true, and returns that; a busy API server is asked again."""
         deadline = time.monotonic() + seconds
-        while not (result := await seen()):
+        while True:
+            with contextlib.suppress(UnreachableError, ServerTroubleError, TooManyRequestsError):
+                if result := await seen():
+                    return result
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {seconds:.0f} s in {self.namespace}: {what}")
             await asyncio.sleep(0.3)
-        return result
 
     async def until_quiet(self, seconds: float | None = None) -> None:
         """Waits until the operator wrote nothing for a while: twice as long as it holds a status back.
@@ -231,17 +232,31 @@ class Trial:
             await asyncio.sleep(0.1)
 
     async def until_settled(self, name: str = "telco") -> Json:
-        """The ChurnModel once its status is about its latest generation and says Ready or idle."""
+        """The ChurnModel once its status is about its latest generation and says Ready or Suspended.
+
+        And once all has followed that other processes do in their time: pods come and go, and are counted.
+        """
 
         async def settled() -> Json | None:
             seen = await self.get(CHURN_MODEL, name)
             ready = said(seen, "Ready")
             current = seen and ready.get("observedGeneration") == seen["metadata"]["generation"]
-            idle = ready.get("reason") == "Suspended" and not (seen or {})["status"]["replicas"]
-            return seen if current and (ready["status"] == "True" or idle) else None
+            done = current and (ready["status"] == "True" or ready["reason"] == "Suspended")
+            return seen if seen and done and await self._is_carried_out(seen) else None
 
         found: Json = await self.until(settled, f"{name} settled")
         return found
+
+    async def _is_carried_out(self, model: Json) -> bool:
+        """Whether there are as many pods as asked for, none of another revision, and all is told."""
+        name, status = model["metadata"]["name"], model["status"]
+        deployment, config = await self.get(DEPLOYMENT, name), await self.get(CONFIG_MAP, name)
+        if not (deployment and config):
+            return False
+        numbers = ("replicas", "updatedReplicas", "readyReplicas")
+        counted = {status["replicas"], *(deployment["status"].get(number, 0) for number in numbers)}
+        known = json.loads(config["data"][CONFIG_FILE])["revisions"].keys()
+        return counted == {deployment["spec"]["replicas"]} and known == {status["revision"]}
 
     def _plain(self, kind: Kind, obj: Json) -> State:
         """What is the same in every namespace and at any time, who owns which field included."""
