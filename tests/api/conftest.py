@@ -21,6 +21,7 @@ from .trial import Lane
 
 NAME = f"{LANES}-api"
 CRD = "churnmodels.churnops.io"
+MODEL = "churnops.io/model"
 DIGEST = "sha256:" + "0" * 64
 ONE_NAMESPACE = ("namespaced=true", "replicas=2")
 """Values of the chart for two operators that serve their own namespace."""
@@ -39,12 +40,19 @@ def cluster() -> Iterator[Cluster]:
 
 
 def wait_until_established(kubectl: Kubectl) -> None:
-    """Waits for the CRD; `kubectl wait` gives up where it has no condition at all yet."""
+    """Waits until the CRD's kind is served; `kubectl wait` gives up where it has no condition at all yet."""
 
     def established() -> bool:
         return condition(kubectl.get("crd", CRD), "Established").get("status") == "True"
 
-    wait_until(established, "the CRD is established", seconds=60)
+    def served() -> bool:
+        with contextlib.suppress(KubectlError):
+            kubectl.list("churnmodels")
+            return True
+        return False
+
+    wait_until(established, "the CRD is established")
+    wait_until(served, "ChurnModels are served")
 
 
 @pytest.fixture(scope="session")
@@ -146,10 +154,16 @@ class Kubelet:
         return [pod for pod in self._kubectl.list("pods") if "deletionTimestamp" not in pod["metadata"]]
 
     def start_all(self) -> None:
-        """Every pod that there is becomes ready."""
-        for pod in self.pods():
-            with contextlib.suppress(KubectlError):  # gone meanwhile
-                self.report(pod, ready=True)
+        """Every pod becomes ready once its Deployment's controller has counted it: pods take their time."""
+        pods = self.pods()
+        for deployment in self._kubectl.list("deployments"):
+            mine = [pod for pod in pods if pod["metadata"]["labels"][MODEL] == deployment["metadata"]["name"]]
+            if len(mine) != deployment["status"].get("replicas", 0):
+                continue
+            for pod in mine:
+                if condition(pod, "Ready").get("status") != "True":
+                    with contextlib.suppress(KubectlError):  # gone meanwhile
+                        self.report(pod, ready=True)
 
     def report(
         self, pod: Object, *, ready: bool, ended: Object | None = None, waiting: Object | None = None
@@ -187,7 +201,7 @@ class Kubelet:
             current = seen and said.get("observedGeneration") == seen["metadata"]["generation"]
             return seen if current and said["status"] == "True" else None
 
-        return wait_until(ready, f"ChurnModel {name} Ready", seconds=30)
+        return wait_until(ready, f"ChurnModel {name} Ready", seconds=120)
 
 
 @pytest.fixture

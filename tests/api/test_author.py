@@ -81,7 +81,7 @@ def test_an_image_from_elsewhere_makes_no_pod(
         before = namespace.get("deployment", "telco") or {}
         for image in ("elsewhere.example/serving:1", "registry.example/allowed-too/serving:1"):
             namespace.apply(model(serving={"image": image}))
-            wait_until(partial(_stalled_for, namespace, image), f"{image} refused", seconds=20)
+            wait_until(partial(_stalled_for, namespace, image), f"{image} refused")
             assert (namespace.get("deployment", "telco") or {})["spec"] == before["spec"]
     finally:
         assert limited.stop() == 0

@@ -47,7 +47,7 @@ def test_an_author_sees_what_is_wrong_and_goes_back(namespace: Kubectl, model: B
     kubelet.report(new[0], ready=False, ended={"exitCode": 137, "reason": "OOMKilled"})
     wait_until(
         lambda: condition(namespace.get("churnmodel", "telco"), "Ready").get("reason") == "OOMKilled",
-        "OOMKilled", seconds=20,
+        "OOMKilled",
     )  # fmt: skip
     shown = churn(namespace, "status", "telco", code=1)
     assert "not Ready (OOMKilled)" in shown

@@ -73,7 +73,7 @@ async def until_told(trial: Trial, status: int, words: str) -> None:
         code, text = await ask(trial, "/livez")
         return code == status and words in text
 
-    await trial.until(told, f"/livez says {status} {words}", seconds=60)
+    await trial.until(told, f"/livez says {status} {words}")
 
 
 async def ask(trial: Trial, path: str) -> tuple[int, str]:

@@ -101,10 +101,14 @@ async def held(trial: Trial) -> Counter[str]:
         left = [obj["metadata"]["name"] for objects in found for obj in objects]
         return left in ([], ["kube-root-ca.crt"])
 
+    async def is_forgotten() -> bool:
+        return not any(TOLD_OF_ONE.match(line) for line in series(trial))
+
     async def is_at_rest() -> bool:
         return bool(re.search(r"^workqueue_depth\S* 0", "\n".join(series(trial)), re.MULTILINE))
 
     await trial.until(is_empty, "nothing is left")
+    await trial.until(is_forgotten, "the operator knows of none")  # of which its watches tell in their time
     trial.proxy.hang_up()  # a pool else stays as large as it was at its busiest
     await trial.until_quiet(IDLE_SECONDS)
     await trial.until(is_at_rest, "no ChurnModel waits")
@@ -115,6 +119,6 @@ async def held(trial: Trial) -> Counter[str]:
 
 def series(trial: Trial) -> Iterator[str]:
     """Lines of /metrics that hold a value."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{trial.ports[1]}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{trial.ports[1]}/metrics", timeout=60) as answer:
         said: Any = answer.read().decode()
     yield from (line for line in said.splitlines() if not line.startswith("#"))

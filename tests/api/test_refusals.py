@@ -13,14 +13,14 @@ pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 Build = Callable[..., Object]
 
 
-def wait_for_reason(kubectl: Kubectl, kind: str, reason: str, *, seconds: float = 20) -> Object:
+def wait_for_reason(kubectl: Kubectl, kind: str, reason: str) -> Object:
     """The ChurnModel once that condition has that reason."""
 
     def said() -> Object | None:
         seen = kubectl.get("churnmodel", "telco")
         return seen if condition(seen, kind).get("reason") == reason else None
 
-    return wait_until(said, f"{kind} says {reason}", seconds=seconds)
+    return wait_until(said, f"{kind} says {reason}")
 
 
 FOREIGN: dict[str, Object] = {
@@ -64,7 +64,7 @@ def test_a_name_conflict_ends_when_the_name_is_free(namespace: Kubectl, model: B
     namespace.apply(model())
     wait_for_reason(namespace, "Stalled", "NameConflict")
     namespace.delete("service", "telco")
-    wait_until(lambda: namespace.get("deployment", "telco"), "the Deployment", seconds=20)
+    wait_until(lambda: namespace.get("deployment", "telco"), "the Deployment")
 
 
 def test_an_identity_must_be_lent_by_its_owner(namespace: Kubectl, model: Build) -> None:
@@ -82,7 +82,7 @@ def test_an_identity_must_be_lent_by_its_owner(namespace: Kubectl, model: Build)
     account["metadata"]["labels"] = {"churnops.io/serving": "true"}
     namespace.apply(account)
     namespace.patch("churnmodel", "telco", {"metadata": {"annotations": {"look": "once more"}}})
-    found = wait_until(lambda: namespace.get("deployment", "telco"), "the Deployment", seconds=20)
+    found = wait_until(lambda: namespace.get("deployment", "telco"), "the Deployment")
     assert found["spec"]["template"]["spec"]["serviceAccountName"] == "powerful"
     assert found["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
 
@@ -103,7 +103,7 @@ def test_a_refused_child_is_named_and_tried_again(namespace: Kubectl, model: Bui
     assert "exceeded quota" in condition(seen, "Ready")["message"]
     namespace.delete("resourcequota", "none")
     namespace.patch("churnmodel", "telco", {"metadata": {"annotations": {"look": "again"}}})
-    wait_until(lambda: namespace.get("deployment", "telco"), "the Deployment", seconds=45)
+    wait_until(lambda: namespace.get("deployment", "telco"), "the Deployment", seconds=120)
 
 
 def test_refused_pods_are_told(namespace: Kubectl, model: Build) -> None:
@@ -125,7 +125,7 @@ def test_refused_pods_are_told(namespace: Kubectl, model: Build) -> None:
 
 def test_paused_stops_everything_and_says_so(namespace: Kubectl, model: Build, operator: Any) -> None:
     namespace.apply(model())
-    wait_until(lambda: namespace.get("deployment", "telco"), "the Deployment", seconds=20)
+    wait_until(lambda: namespace.get("deployment", "telco"), "the Deployment")
     namespace.run("annotate", "churnmodel", "telco", "churnops.io/paused=true")
     wait_for_reason(namespace, "Paused", "Paused")
     audit = operator.audit()
@@ -135,11 +135,11 @@ def test_paused_stops_everything_and_says_so(namespace: Kubectl, model: Build, o
     writes = [w for w in operator.settle(audit) if w.namespace == namespace.namespace]
     assert writes == []
     namespace.run("annotate", "churnmodel", "telco", "churnops.io/paused-")
-    wait_until(lambda: namespace.get("service", "telco"), "the Service is back", seconds=20)
+    wait_until(lambda: namespace.get("service", "telco"), "the Service is back")
 
     def resumed() -> bool:
         kinds = {c["type"] for c in (namespace.get("churnmodel", "telco") or {})["status"]["conditions"]}
         found = namespace.get("deployment", "telco") or {}
         return "Paused" not in kinds and found["spec"]["replicas"] == 5
 
-    wait_until(resumed, "only the last spec", seconds=20)
+    wait_until(resumed, "only the last spec")

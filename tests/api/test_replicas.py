@@ -26,14 +26,14 @@ def owners(kubectl: Kubectl) -> set[str]:
 
 
 def wait_for_replicas(kubectl: Kubectl, count: int) -> None:
-    wait_until(lambda: replicas(kubectl) == count, f"{count} replicas", seconds=20)
+    wait_until(lambda: replicas(kubectl) == count, f"{count} replicas")
 
 
 def test_the_number_passes_to_the_autoscaler_as_it_is(namespace: Kubectl, model: Build) -> None:
     namespace.apply(model(replicas=5))
     wait_for_replicas(namespace, 5)
     namespace.apply(model(replicas=5, autoscaling=AUTOSCALING))
-    wait_until(lambda: namespace.get("horizontalpodautoscaler", "telco"), "the autoscaler", seconds=20)
+    wait_until(lambda: namespace.get("horizontalpodautoscaler", "telco"), "the autoscaler")
     assert replicas(namespace) == 5
     namespace.run("scale", "deployment/telco", "--replicas=6")
     assert "churn-operator" not in owners(namespace)
@@ -41,7 +41,7 @@ def test_the_number_passes_to_the_autoscaler_as_it_is(namespace: Kubectl, model:
 
 def test_what_the_autoscaler_set_survives_a_change_of_the_spec(namespace: Kubectl, model: Build) -> None:
     namespace.apply(model(autoscaling=AUTOSCALING))
-    wait_until(lambda: namespace.get("horizontalpodautoscaler", "telco"), "the autoscaler", seconds=20)
+    wait_until(lambda: namespace.get("horizontalpodautoscaler", "telco"), "the autoscaler")
     assert replicas(namespace) == 2
     namespace.run("scale", "deployment/telco", "--replicas=7")
     namespace.apply(model(autoscaling=AUTOSCALING, serving={"nodeSelector": {"disk": "ssd"}}))
@@ -50,7 +50,7 @@ def test_what_the_autoscaler_set_survives_a_change_of_the_spec(namespace: Kubect
         found = namespace.get("deployment", "telco") or {}
         return bool(found["spec"]["template"]["spec"].get("nodeSelector"))
 
-    wait_until(changed, "the new template", seconds=20)
+    wait_until(changed, "the new template")
     assert replicas(namespace) == 7
 
 
@@ -65,7 +65,7 @@ def test_a_number_that_no_autoscaler_changed_survives_too(namespace: Kubectl, mo
         found = namespace.get("deployment", "telco") or {}
         return bool(found["spec"]["template"]["spec"].get("nodeSelector"))
 
-    wait_until(changed, "the new template", seconds=20)
+    wait_until(changed, "the new template")
     assert replicas(namespace) == 3
 
 
@@ -84,10 +84,10 @@ def test_there_and_back_between_autoscaler_and_spec(namespace: Kubectl, model: B
     wait_for_replicas(namespace, 4)
     for _ in range(2):
         namespace.apply(model(replicas=4, autoscaling=AUTOSCALING))
-        wait_until(lambda: namespace.get("horizontalpodautoscaler", "telco"), "the autoscaler", seconds=20)
+        wait_until(lambda: namespace.get("horizontalpodautoscaler", "telco"), "the autoscaler")
         assert replicas(namespace) == 4
         namespace.apply(model(replicas=4))
-        wait_until(lambda: not namespace.get("horizontalpodautoscaler", "telco"), "no autoscaler", seconds=20)
+        wait_until(lambda: not namespace.get("horizontalpodautoscaler", "telco"), "no autoscaler")
         assert replicas(namespace) == 4
 
 
@@ -96,13 +96,13 @@ def test_kubectl_scale_sets_the_replicas(namespace: Kubectl, model: Build) -> No
     wait_for_replicas(namespace, 2)
     namespace.run("scale", "churn/telco", "--replicas=3")
     wait_for_replicas(namespace, 3)
-    scale = json.loads(
-        namespace.run(
-            "get",
-            f"--raw=/apis/churnops.io/v1alpha1/namespaces/{namespace.namespace}/churnmodels/telco/scale",
-        )
-    )
-    assert scale["status"]["selector"] == "churnops.io/model=telco"
+    path = f"/apis/churnops.io/v1alpha1/namespaces/{namespace.namespace}/churnmodels/telco/scale"
+
+    def selected() -> str | None:
+        selector: str | None = json.loads(namespace.run("get", f"--raw={path}"))["status"].get("selector")
+        return selector
+
+    assert wait_until(selected, "the selector") == "churnops.io/model=telco"
 
 
 def test_replicas_set_on_the_deployment_by_hand_are_put_back(namespace: Kubectl, model: Build) -> None:
@@ -125,7 +125,7 @@ def test_suspending_and_resuming_with_an_autoscaler(namespace: Kubectl, model: B
         said = condition(seen, "Ready")
         return seen if said["reason"] == "Suspended" and not (seen or {})["status"]["replicas"] else None
 
-    seen = wait_until(suspended, "Suspended", seconds=20)
+    seen = wait_until(suspended, "Suspended")
     kinds = {c["type"] for c in seen["status"]["conditions"]}
     assert not kinds & {"Reconciling", "Stalled"}
     namespace.patch("churnmodel", "telco", {"spec": {"suspend": False}})

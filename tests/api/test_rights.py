@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from churn_dev.audit import AuditLog, Request
+from churn_dev.audit import AuditLog, Request, whole_lines
 from churn_dev.generate import CRD, ROOT
 from churn_dev.kubectl import Kubectl, Object, condition, wait_until
 from churn_dev.operator_process import SYSTEM, render_rights
@@ -130,14 +130,12 @@ def test_every_right_is_used(namespace: Kubectl, model: Build, kubelet: Any, acc
     take_what_nobody_wants(namespace)
     namespace.apply(lent := {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "lent"}})
     namespace.apply(model(serving={"serviceAccountName": lent["metadata"]["name"]}))
-    wait_until(
-        lambda: stalled(namespace, "telco") == "ServiceAccountNotAllowed", "the account refused", seconds=20
-    )
+    wait_until(lambda: stalled(namespace, "telco") == "ServiceAccountNotAllowed", "the account refused")
     for number in range(3):  # more than are kept
         namespace.apply(model(serving={"image": f"registry.example/serving:{number}"}))
         kubelet.run_until_ready()
     namespace.delete("service", "telco")  # is the ChurnModel still there?
-    wait_until(lambda: namespace.get("service", "telco"), "the Service is back", seconds=20)
+    wait_until(lambda: namespace.get("service", "telco"), "the Service is back")
 
     operator.stop()  # a watch is logged when it ends
     operator.start()
@@ -180,7 +178,7 @@ def meet_names_that_are_taken(namespace: Kubectl, model: Build, revision: str) -
         namespace.apply(foreign(kind, taken))
         namespace.apply(model(autoscaling=autoscaling) | {"metadata": {"name": name}})
     for name in names.values():
-        wait_until(lambda name=name: stalled(namespace, name) == "NameConflict", f"{name} stalls", seconds=20)
+        wait_until(lambda name=name: stalled(namespace, name) == "NameConflict", f"{name} stalls")
         namespace.delete("churnmodel", name)
 
 
@@ -192,9 +190,7 @@ def take_what_nobody_wants(namespace: Kubectl) -> None:
     for kind in CHILD_KINDS:
         namespace.apply(foreign(kind, "stray", **mark))
     for kind in set(CHILD_KINDS) - {CONTROLLER_REVISION}:
-        wait_until(
-            lambda kind=kind: namespace.get(kind.plural, "stray") is None, f"no stray {kind.kind}", seconds=20
-        )
+        wait_until(lambda kind=kind: namespace.get(kind.plural, "stray") is None, f"no stray {kind.kind}")
 
 
 def stalled(kubectl: Kubectl, name: str) -> str:
@@ -221,7 +217,7 @@ def test_no_secret_is_read_and_none_is_told(
     }
     namespace.apply(model(model=source))
     kubelet.run_until_ready()
-    asked = [json.loads(line) for line in cluster.audit_log.read_text().splitlines() if '"secrets"' in line]
+    asked = [json.loads(line) for line in whole_lines(cluster.audit_log) if b'"secrets"' in line]
     assert {each["userAgent"] for each in asked if each["userAgent"].startswith("churn-operator/")} == set()
     assert "secrets" not in {right.resource for right in granted(namespace.within(SYSTEM), SYSTEM)}
     told = [namespace.run("get", kind, "--output=yaml") for kind in ("churnmodel", "events", "all,configmap")]

@@ -27,7 +27,7 @@ def wait_for(kubectl: Kubectl, kind: str, status: str, reason: str) -> Object:
         found = condition(seen, kind)
         return seen if (found.get("status"), found.get("reason")) == (status, reason) else None
 
-    return wait_until(said, f"{kind} is {status}/{reason}", seconds=20)
+    return wait_until(said, f"{kind} is {status}/{reason}")
 
 
 def new_pods(kubelet: Any, old: list[Object]) -> list[Object]:
@@ -83,8 +83,12 @@ def test_a_bad_bundle_shows_its_reason_while_the_old_one_serves(
     assert condition(seen, "Available")["status"] == "True"
     assert seen["status"]["servedRevision"] == before["revision"] != seen["status"]["revision"]
     assert seen["status"]["digest"] == before["digest"]
-    events = namespace.list("events.events.k8s.io")
-    assert ("Warning", "GoldenMismatch") in {(e["type"], e["reason"]) for e in events}
+
+    def told() -> bool:
+        events = namespace.list("events.events.k8s.io")
+        return ("Warning", "GoldenMismatch") in {(e["type"], e["reason"]) for e in events}
+
+    wait_until(told, "the event")
 
 
 def test_an_old_bundle_heals_at_once(namespace: Kubectl, model: Build, kubelet: Any) -> None:
@@ -126,7 +130,7 @@ def test_scaling_up_does_not_flip_ready(namespace: Kubectl, model: Build, kubele
         seen = namespace.get("churnmodel", "telco")
         return seen if seen and seen["status"]["replicas"] == 4 else None
 
-    seen = wait_until(counted, "4 replicas", seconds=20)
+    seen = wait_until(counted, "4 replicas")
     assert condition(seen, "Ready")["status"] == "True"
     kubelet.run_until_ready()
     assert condition(namespace.get("churnmodel", "telco"), "Ready")["lastTransitionTime"] == since
@@ -154,7 +158,7 @@ def test_a_new_threshold_restarts_nothing_and_reaches_the_pods(
         after = {pod["metadata"]["uid"]: pod["metadata"]["annotations"] for pod in kubelet.pods()}
         return after.keys() == before.keys() and all(after[uid] != before[uid] for uid in before)
 
-    wait_until(stamped, "the pods are told", seconds=20)
+    wait_until(stamped, "the pods are told")
     config = json.loads((namespace.get("configmap", "telco") or {})["data"]["serving.json"])
     (entry,) = config["revisions"].values()
     assert entry["decision"] == {"threshold": 0.6}
@@ -182,10 +186,10 @@ def test_a_threshold_that_comes_with_a_model_does_not_reach_the_old_one(
         found = namespace.get("configmap", "telco")
         return json.loads(found["data"]["serving.json"])["revisions"] if found else None
 
-    entries = wait_until(made_again, "the ConfigMap is back", seconds=20)
+    entries = wait_until(made_again, "the ConfigMap is back")
     assert entries[first]["decision"] == {"threshold": 0.4}
     kubelet.run_until_ready()
-    wait_until(lambda: (made_again() or {}).keys() == {second}, "the old entry is gone", seconds=20)
+    wait_until(lambda: (made_again() or {}).keys() == {second}, "the old entry is gone")
 
 
 def test_history_is_kept_as_long_as_the_limit_says(namespace: Kubectl, model: Build, kubelet: Any) -> None:
@@ -198,4 +202,4 @@ def test_history_is_kept_as_long_as_the_limit_says(namespace: Kubectl, model: Bu
     def numbers() -> list[int]:
         return sorted(r["revision"] for r in namespace.list("controllerrevision", "churnops.io/model=telco"))
 
-    wait_until(lambda: numbers() == [3, 4, 5], "three revisions", seconds=20)
+    wait_until(lambda: numbers() == [3, 4, 5], "three revisions")

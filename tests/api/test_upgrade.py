@@ -10,7 +10,8 @@ import pytest
 
 from churn_dev import tools
 from churn_dev.cluster import Cluster
-from churn_dev.kubectl import Kubectl, Object, condition, wait_until
+from churn_dev.fleet import is_ready
+from churn_dev.kubectl import Kubectl, Object, wait_until
 from churn_dev.operator_process import SYSTEM, Operator, install_rights
 from churn_dev.release import BEFORE, CHART, CHART_BEFORE
 
@@ -66,21 +67,27 @@ class Standing(NamedTuple):
 
 
 def standing(kubectl: Kubectl, kubelet: Any) -> Standing:
-    """Waits until every ChurnModel is Ready."""
+    """Waits until every ChurnModel is Ready, with as many pods as asked for."""
 
-    def all_ready() -> list[Object] | None:
+    def all_ready() -> tuple[list[Object], list[Object]] | None:
         kubelet.start_all()
-        models = kubectl.list("churnmodels")
-        return models if all(condition(each, "Ready").get("status") == "True" for each in models) else None
+        models, deployments = kubectl.list("churnmodels"), kubectl.list("deployments")
+        return (
+            (models, deployments) if all(map(is_ready, models)) and all(map(is_full, deployments)) else None
+        )
 
-    models = wait_until(all_ready, "every ChurnModel Ready", seconds=90)
-    deployments = kubectl.list("deployments")
+    models, deployments = wait_until(all_ready, "every ChurnModel Ready", seconds=300)
     assert len(models) == len(deployments) == len(NAMES)
     return Standing(
         {each["metadata"]["name"]: each["spec"] for each in models},
         {each["metadata"]["name"]: each["spec"]["template"] for each in deployments},
         {pod["metadata"]["uid"] for pod in kubelet.pods()},
     )
+
+
+def is_full(deployment: Object) -> bool:
+    counts = deployment.get("status", {})
+    return {counts.get("replicas"), counts.get("readyReplicas")} == {deployment["spec"]["replicas"]}
 
 
 def replicas(kubectl: Kubectl) -> int:
