@@ -1,13 +1,14 @@
 """What can become of a request on its way: the API server fails it, or the operator dies of it."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 from aiohttp import web
 
-from churn_dev.fault_proxy import Exchange, Fault, Reply, pass_on
+from churn_dev.fault_proxy import Exchange, Fault, RefusedWatchError, Reply, pass_on
 
 from .trial import QUICK, Trial
 
@@ -78,15 +79,19 @@ def held_back(seconds: float) -> Fault:
         now = asyncio.get_running_loop().time
 
         async def read() -> None:
-            async for line in exchange.lines():
-                lines.put_nowait((now() + seconds, line))
+            with contextlib.suppress(RefusedWatchError, aiohttp.ClientError):  # ends as one that is over
+                async for line in exchange.lines():
+                    lines.put_nowait((now() + seconds, line))
+            lines.put_nowait((now() + seconds, b""))
 
         async def late() -> AsyncIterator[bytes]:
             reading = asyncio.create_task(read())
             try:
-                while not (reading.done() and lines.empty()):
+                while True:
                     due, line = await lines.get()
                     await asyncio.sleep(due - now())
+                    if not line:
+                        return
                     yield line
             finally:
                 reading.cancel()
