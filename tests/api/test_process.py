@@ -6,10 +6,8 @@ import json
 import re
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,47 +17,17 @@ from churn_dev.audit import whole_lines
 from churn_dev.generate import ROOT
 from churn_dev.kubectl import Kubectl, Object, wait_until
 from churn_operator.kinds import CHURN_MODEL
-from churn_operator.reconcile import QUIET_SECONDS, SPEC_SECONDS
+from churn_operator.reconcile import SPEC_SECONDS
 from churn_operator.runtime.client import MERGE_PATCH, Client
 
 from .conftest import wait_until_established
+from .costs import STATUS, of, of_a_change, of_a_rollout
 
 pytestmark = pytest.mark.api
 
 Build = Callable[..., Object]
 AUTOSCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70}
 CHILDREN = 7
-STATUS = "patch churnmodels/status 200"
-
-
-def of(writes: list[Any], kubectl: Kubectl) -> Counter[str]:
-    """Writes in a namespace by verb, kind and code."""
-    return Counter(str(write) for write in writes if write.namespace == kubectl.namespace)
-
-
-def of_a_rollout(
-    namespace: Kubectl, kubelet: Any, operator: Any, change: Callable[[], object]
-) -> Counter[str]:
-    """Writes from a change to Ready and after, but for counts told on the way, where that is long."""
-    audit = operator.audit()
-    change()
-    kubelet.run_until_ready()
-    ready = time.time()
-    writes = operator.settle(audit, quiet_seconds=6)
-    statuses = [write for write in writes if str(write) == STATUS and write.namespace == namespace.namespace]
-    on_the_way = [write.ended for write in statuses if write.ended < ready][:-1]
-    counts = sum(later - earlier > QUIET_SECONDS - 0.5 for earlier, later in pairwise(on_the_way))
-    return of(writes, namespace) - Counter({STATUS: counts})
-
-
-def of_a_change(
-    namespace: Kubectl, kubelet: Any, operator: Any, settled: Object, change: Callable[[], object]
-) -> Counter[str]:
-    """Writes that follow a change of a ChurnModel that has come to rest."""
-    namespace.apply(settled)
-    kubelet.run_until_ready()
-    operator.settle(operator.audit())
-    return of_a_rollout(namespace, kubelet, operator, change)
 
 
 def wait_until_alone(kubectl: Kubectl) -> None:
