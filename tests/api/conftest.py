@@ -62,6 +62,9 @@ def as_chart(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Call
     def install(namespace: str, *values: str, account: str = SYSTEM) -> Path:
         path = tmp_path_factory.mktemp("operator") / "kubeconfig"
         path.write_text(install_rights(cluster.kubeconfig, namespace, *values, account=account))
+        admin, user = Kubectl(cluster.kubeconfig, namespace), f"system:serviceaccount:{namespace}:{account}"
+        verb, what = ("list", CRD) if account == SYSTEM else ("patch", f"customresourcedefinitions/{CRD}")
+        wait_until(lambda: admin.may(user, verb, what), "the API server knows of the rights")
         return path
 
     return install
