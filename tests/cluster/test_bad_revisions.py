@@ -20,9 +20,11 @@ CRAMPED = {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "3
 """Enough for a process, not for a server."""
 HELD_BACK = SMALL | {"limits": SMALL["limits"] | {"cpu": "50m"}}
 """A twentieth of a core: what takes half a second takes ten."""
+BARELY_ALIVE = {"requests": {"cpu": "10m"}, "limits": {"cpu": "10m"}}
+"""A hundredth of a core: what takes half a second takes a minute."""
 BAD = {"image that cannot be pulled": "ImagePullFailed", "no memory": "OOMKilled", "too slow": "TooSlow"}
 """Bad revisions by what is wrong with them, and the reason that tells it."""
-SLOW_START = "slow start"
+NEVER_READY, SLOW_START = "never ready", "slow start"
 PATIENCE_SECONDS = 120.0
 """How long to wait for what has no goal. Generous: a loaded machine is no defect."""
 
@@ -58,8 +60,24 @@ class Course:
 
         passed = time.monotonic()
         self.ask(bad | {"progressDeadlineSeconds": 1})
+        self.go_back(before, reason)
+        self.measured(
+            f"{reason}, deadline passed to the end of the rollback: {time.monotonic() - passed:.1f} s"
+        )
+        self.go_on()
+
+    def never_get_ready(self, bad: Object) -> None:
+        """A revision that fails at nothing and does not come."""
+        before = self.serve()
+        began = time.monotonic()
+        self.ask(bad | {"progressDeadlineSeconds": 5})
+        self.go_back(before, "ProgressDeadlineExceeded")
+        self.measured(f"never ready within 5 s to the end of the rollback: {time.monotonic() - began:.1f} s")
+        self.go_on()
+
+    def go_back(self, before: set[str], reason: str) -> None:
+        """The operator gives the revision up and says why; the pods that answered are left."""
         self.wait_for(lambda: self.said("Ready")["reason"] == "RolledBack", "the rollback")
-        self.measured(f"{reason}, deadline passed to RolledBack: {time.monotonic() - passed:.1f} s")
         assert (self.said("Ready")["status"], self.said("Available")["status"]) == ("False", "True")
         assert reason in self.said("Ready")["message"]
         self.wait_for(
@@ -67,6 +85,8 @@ class Course:
         )
         assert self.version() == "1"
 
+    def go_on(self) -> None:
+        """A good revision rolls out."""
         self.ask({"model": self.models.second.model})
         wait_ready(self.kubectl, self.name, seconds=PATIENCE_SECONDS)
         self.wait_for_the_second()
@@ -143,16 +163,18 @@ def ended(
     with ThreadPoolExecutor() as pool:
         courses = {
             what: Course(shared_namespace, what.replace(" ", "-"), models, customers, measured)
-            for what in (*BAD, SLOW_START)
+            for what in (*BAD, NEVER_READY, SLOW_START)
         }
         running = {what: pool.submit(courses[what].fail, specs[what], BAD[what]) for what in BAD}
+        never = {"serving": {"resources": BARELY_ALIVE}}
+        running[NEVER_READY] = pool.submit(courses[NEVER_READY].never_get_ready, never)
         slow = {"model": models.second.model, "serving": {"resources": HELD_BACK}}
         running[SLOW_START] = pool.submit(courses[SLOW_START].start_slowly, slow)
     measured(f"bad revisions, all courses at once: {time.monotonic() - began:.0f} s")
     return running
 
 
-@pytest.mark.parametrize("what", [*BAD, SLOW_START])
+@pytest.mark.parametrize("what", [*BAD, NEVER_READY, SLOW_START])
 def test_what_answered_stays_until_a_good_revision_rolls_out(
     ended: dict[str, Future[None]], what: str
 ) -> None:
