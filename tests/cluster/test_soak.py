@@ -10,7 +10,7 @@ from churn_dev.kubectl import Kubectl
 from churn_dev.local import LocalCluster
 from churn_dev.soak import DRAIN_SECONDS, Plan, soak
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.cluster
 
 SHORT = Plan(
     rollouts=1,

@@ -31,7 +31,6 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
-@pytest.mark.timeout(1800)  # they train, on all cores
 @pytest.mark.parametrize(
     "document", [ROOT / "README.md", ROOT / "docs/batch.md", ROOT / "docs/training.md"], ids=_id
 )
