@@ -29,6 +29,12 @@ def server(shop: Path) -> Iterator[Process]:
         yield process
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _hung_up() -> Iterator[None]:
+    with CLIENT:
+        yield
+
+
 def written(table: pa.Table, *, rows: int | None = None, **options: Any) -> bytes:
     out = io.BytesIO()
     options = {"options": pa.ipc.IpcWriteOptions(**options)}
