@@ -106,7 +106,7 @@ class Writer:
         """Reads the ChurnModel: its children go when it goes, and their watches may tell of it sooner."""
         key = (observed.namespace, observed.name)
         try:
-            self._caches.models.put(await self._client.get(CHURN_MODEL, *key))
+            self._caches.models.renew(await self._client.get(CHURN_MODEL, *key))
         except NotFoundError:
             self._caches.models.drop(key, observed.uid)
         present = self._caches.models.get(key)
@@ -227,7 +227,7 @@ class Writer:
     async def _delete(self, kind: Kind, metadata: dict[str, Any]) -> None:
         with contextlib.suppress(NotFoundError):
             await self._client.delete(kind, metadata["namespace"], metadata["name"], metadata["uid"])
-        self._caches[kind].drop(metadata["namespace"], metadata["name"])
+        self._caches[kind].drop(metadata["namespace"], metadata["name"], metadata["uid"])
 
     async def _refresh_pods(self, observed: Observed, config_map: dict[str, Any]) -> int:
         """Makes the kubelets of pods with outdated settings refresh them now, not at their next sync."""
@@ -266,7 +266,7 @@ class Writer:
         except NotFoundError:
             self._caches.models.drop((observed.namespace, observed.name), observed.uid)
             raise VanishedError(f"ChurnModel {observed.name} is gone") from None
-        self._caches.models.put(written)
+        self._caches.models.renew(written)
 
 
 def _is_settled(kind: Kind, wanted: dict[str, Any], plan: Plan, observed: Observed) -> bool:

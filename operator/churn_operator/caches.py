@@ -50,15 +50,16 @@ class Models:
         fresh = trim_model(obj)
         key = (fresh["metadata"]["namespace"], fresh["metadata"]["name"])
         known = self._models.get(key)
-        if (
-            known
-            and known["metadata"]["uid"] == fresh["metadata"]["uid"]
-            and _version(known) >= _version(fresh)
-        ):
-            return
+        if known and _version(known) >= _version(fresh):
+            return  # of the same name, perhaps: kopf tells of each object in its own time
         self._models[key] = fresh
         if not known or _without_version(known) != _without_version(fresh):
             self._changed(key, later=listed)
+
+    def renew(self, obj: dict[str, Any]) -> None:
+        """A known ChurnModel as an answer tells of it: one that is unknown by now was deleted meanwhile."""
+        if (obj["metadata"]["namespace"], obj["metadata"]["name"]) in self._models:
+            self.put(obj)
 
     def drop(self, key: Key, uid: str | None = None) -> None:
         """The ChurnModel is gone; with `uid`, only if it is still that one."""

@@ -75,12 +75,20 @@ class Reflector:
         return {name: self._open(kept) for name, kept in self._owned.get(owner, {}).items()}
 
     def absorb(self, obj: dict[str, Any]) -> None:
-        """The answer to a write: seen before the watch brings it, so that it is not written again."""
-        self._store(obj)
+        """The answer to a write: seen before the watch brings it, so that it is not written again.
 
-    def drop(self, namespace: str, name: str) -> None:
-        """The object is gone, as the answer to a delete says."""
-        self._remove((namespace, name))
+        An answer may be slow. What the watch is past and does not have was deleted since: no event would ever
+        remove it again.
+        """
+        if _key(obj) in self._owner_of or _version(obj) > self._seen:
+            self._store(obj)
+
+    def drop(self, namespace: str, name: str, uid: str) -> None:
+        """The object is gone, as the answer to a delete says; another one may have its name by now."""
+        key = (namespace, name)
+        owner = self._owner_of.get(key)
+        if owner and self.of(owner)[name]["metadata"]["uid"] == uid:
+            self._remove(key)
 
     async def run(self) -> NoReturn:
         """Lists and watches until cancelled."""

@@ -169,6 +169,26 @@ async def test_an_older_event_does_not_undo_our_own_write(play: Play):
     assert told == ["telco", "telco"]
 
 
+async def test_a_slow_answer_does_not_bring_back_what_was_deleted_since(play: Play):
+    reflector, _, _ = await play(
+        ([], "5"), [event("ADDED", service("a", 6)), event("DELETED", service("a", 8))]
+    )
+    reflector.absorb(service("a", 7))
+    assert names(reflector) == set()
+    reflector.absorb(service("a", 9))
+    assert names(reflector) == {"a"}, "made again"
+
+
+async def test_a_slow_answer_to_a_delete_leaves_what_was_made_since(play: Play):
+    made_again = service("a", 6)
+    made_again["metadata"]["uid"] = "second"
+    reflector, _, _ = await play(([made_again], "7"))
+    reflector.drop("shop", "a", "first")
+    assert names(reflector) == {"a"}
+    reflector.drop("shop", "a", "second")
+    assert names(reflector) == set()
+
+
 async def test_the_same_content_under_a_new_version_is_no_change(play: Play):
     _, told, _ = await play(([service("a", 1)], "5"), [event("MODIFIED", service("a", 6))])
     assert told == ["telco"]
