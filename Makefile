@@ -1,6 +1,8 @@
 # make demo: from nothing to predictions on a local cluster. make help: the rest.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# A thousand processes of a run import the same modules, which are compiled once, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock"

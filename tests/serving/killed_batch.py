@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd  # noqa: F401  # pyarrow asks for it where it is there: here, not in each child anew
+
 from churn_serving.batch import files, lines, parquet, run, unfinished
 
 BUNDLE, SOURCE, TARGET, WORK = sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])
