@@ -2,23 +2,18 @@
 
 import asyncio
 
-import aiohttp
 import pytest
 
 from churn_dev.fault_proxy import Call, Fault, pass_on
 from churn_operator.kinds import CHILD_KINDS, CHURN_MODEL
 
-from .trial import PATIENCE_SECONDS, QUICK, SPEC, Lane, Trial, said
-from .ways import PACE, WAYS, held_until
+from .trial import PATIENCE_SECONDS, SPEC, Lane, Trial, said
+from .ways import PACE, WAYS, WITHOUT_END, held_until
 
 pytestmark = [pytest.mark.api, pytest.mark.asyncio(loop_scope="module")]
 
 OTHERS = tuple(f"other-{number}" for number in range(20))
 ONE_REPLICA = SPEC | {"replicas": 1}
-WITHOUT_END = QUICK | {
-    "churn_operator.runtime.client.REQUEST_TIMEOUT": aiohttp.ClientTimeout(total=100 * PATIENCE_SECONDS)
-}
-"""The operator waits for an answer for longer than anybody waits here: no timeout comes to the rescue."""
 
 
 def is_write_of(call: Call, name: str) -> bool:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from churn_dev.fault_proxy import Exchange, Fault, RefusedWatchError, Reply, pass_on
 
-from .trial import QUICK, Trial
+from .trial import PATIENCE_SECONDS, QUICK, Trial
 
 REQUEST_SECONDS = 3.0
 """How long the operator of these trials waits for an answer; a stall is longer."""
@@ -19,6 +19,10 @@ PACE = QUICK | {
     "churn_operator.handlers.REQUEST_SECONDS": REQUEST_SECONDS,
     "churn_operator.shell.BLIND_SECONDS": 2 * REQUEST_SECONDS,
 }
+WITHOUT_END = QUICK | {
+    "churn_operator.runtime.client.REQUEST_TIMEOUT": aiohttp.ClientTimeout(total=100 * PATIENCE_SECONDS)
+}
+"""The operator waits for an answer for longer than anybody waits here: no timeout comes to the rescue."""
 PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
