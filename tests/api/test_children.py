@@ -166,8 +166,8 @@ def test_what_is_not_ours_on_a_child_is_left_alone(settled: Kubectl) -> None:
 
 def test_what_the_spec_no_longer_asks_for_is_pruned(settled: Kubectl) -> None:
     settled.patch("churnmodel", "telco", {"spec": {"autoscaling": None, "replicas": 1}})
-    left = wait_for_all(settled, "horizontalpodautoscaler", "poddisruptionbudget")
-    assert left["deployment"]["spec"]["replicas"] == 1
+    wait_for_all(settled, "horizontalpodautoscaler", "poddisruptionbudget")
+    wait_until(lambda: children(settled)["deployment"]["spec"]["replicas"] == 1, "one replica")
 
 
 def test_a_field_that_is_no_longer_asked_for_goes(namespace: Kubectl, model: Build) -> None:
