@@ -2,15 +2,22 @@
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
 
 from churn_operator.caches import Caches, Key
-from churn_operator.compare import Path, covers, foreign_paths, is_as_wanted, stamped, was_asked_for
+from churn_operator.compare import (
+    Path,
+    covers,
+    foreign_paths,
+    is_as_wanted,
+    removal,
+    stamped,
+    was_asked_for,
+)
 from churn_operator.decide import Plan, name_taken
 from churn_operator.desired import Desired
 from churn_operator.desired.config_map import entry_digests
@@ -187,20 +194,11 @@ class Writer:
         What is left may be owned by that manager, or by nobody: so the object counts as not asked for any
         more, and is applied next, whatever happens in between.
         """
-        metadata = seen["metadata"]
         log.info("Removing what is not ours", kind=kind.kind, paths=["/".join(map(str, p)) for p in paths])
-        version = {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
-        forgotten = {
-            "op": "replace",
-            "path": _pointer(("metadata", "annotations", DESIRED_ANNOTATION)),
-            "value": "",
-        }
-        removals = [forgotten, *_removals(seen, paths, wanted)]
-        place = (metadata["namespace"], metadata["name"])
+        place = (seen["metadata"]["namespace"], seen["metadata"]["name"])
+        patch = removal(seen, paths, wanted)
         try:
-            patched = await self._client.patch(
-                kind, *place, [version, *removals], FIELD_MANAGER, content_type=JSON_PATCH
-            )
+            patched = await self._client.patch(kind, *place, patch, FIELD_MANAGER, content_type=JSON_PATCH)
         except UnprocessableError as error:  # an entry is gone already: the object changed since it was seen
             raise ConflictError(409, error.message) from error
         self._put_back.pop((kind, *place), None)
@@ -310,28 +308,6 @@ def _alteration(wanted: dict[str, Any], seen: dict[str, Any]) -> tuple[str, str]
 
 def _digest(wanted: dict[str, Any]) -> str:
     return str(wanted["metadata"]["annotations"][DESIRED_ANNOTATION])
-
-
-def _removals(seen: dict[str, Any], paths: list[Path], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Operations that remove what is at `paths`; a list of nothing else becomes ours and not empty."""
-    lists = Counter(path[:-1] for path in paths if isinstance(path[-1], int))
-    whole = {
-        place: _at(wanted, place)
-        for place, count in lists.items()
-        if all(isinstance(key, str) for key in place) and count == len(_at(seen, place))
-    }
-    yield from ({"op": "replace", "path": _pointer(place), "value": ours} for place, ours in whole.items())
-    yield from ({"op": "remove", "path": _pointer(path)} for path in paths if path[:-1] not in whole)
-
-
-def _at(obj: Any, path: Path) -> Any:
-    for key in path:
-        obj = obj[key]
-    return obj
-
-
-def _pointer(path: Path) -> str:
-    return "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -1,5 +1,6 @@
 """Pure: is what we want there, and is something in our own lists and maps that we did not put there?"""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,3 +154,37 @@ def _foreign(observed: Any, desired: Any, path: Path, *, whole_spec: bool) -> It
                 yield from _foreign(observed[index], wanted[identity], (*path, index), whole_spec=whole_spec)
             else:
                 yield (*path, index)
+
+
+def removal(seen: dict[str, Any], paths: list[Path], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """JSON Patch (RFC 6902) that removes what is at `paths` of `seen`, as `foreign_paths` gave them.
+
+    A list of nothing else becomes ours and not empty. The object then counts as not asked for; one that is of
+    another version by now is left alone.
+    """
+    lists = Counter(path[:-1] for path in paths if isinstance(path[-1], int))
+    whole = {
+        place: _at(wanted, place)
+        for place, count in lists.items()
+        if all(isinstance(key, str) for key in place) and count == len(_at(seen, place))
+    }
+    return [
+        _replaced(("metadata", "resourceVersion"), seen["metadata"]["resourceVersion"]),
+        _replaced(("metadata", "annotations", DESIRED_ANNOTATION), ""),
+        *(_replaced(place, ours) for place, ours in whole.items()),
+        *({"op": "remove", "path": _pointer(path)} for path in paths if path[:-1] not in whole),
+    ]
+
+
+def _replaced(path: Path, value: Any) -> dict[str, Any]:
+    return {"op": "replace", "path": _pointer(path), "value": value}
+
+
+def _at(obj: Any, path: Path) -> Any:
+    for key in path:
+        obj = obj[key]
+    return obj
+
+
+def _pointer(path: Path) -> str:
+    return "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
