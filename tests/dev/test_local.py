@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from churn_dev import images, local, node
+from churn_dev.audit import whole_lines
 from churn_dev.cluster import LANES
 from churn_dev.kubectl import Kubectl, KubectlError, Object, condition, wait_until
 from churn_dev.local import LocalCluster
@@ -211,9 +212,8 @@ def _traces(cluster: LocalCluster) -> dict[str, list[str]]:
 
 
 def _asked_for(cluster: LocalCluster, uri: str) -> list[Object]:
-    """Requests of the audit log, save for what is being written."""
-    lines = cluster.audit_log.read_text().splitlines(keepends=True)
-    events = [json.loads(line) for line in lines if line.endswith("\n")]
+    """Requests of the audit log."""
+    events = map(json.loads, whole_lines(cluster.audit_log))
     return [event for event in events if event["requestURI"].endswith(uri)]
 
 
