@@ -1,6 +1,7 @@
 """Who asked what of the API server: counts from the audit log (Metadata level)."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,6 +78,15 @@ class AuditLog:
     def count(self) -> Counter[str]:
         """Requests by verb, resource and code."""
         return Counter(str(request) for request in self._read())
+
+    def settle(self, quiet_seconds: float) -> list[Request]:
+        """Waits until there was no write for a while; all of them."""
+        seen, since = -1, time.monotonic()
+        while time.monotonic() - since < quiet_seconds:
+            if (count := len(self.writes())) != seen:
+                seen, since = count, time.monotonic()
+            time.sleep(0.1)
+        return self.writes()
 
     def _read(self) -> Iterator[Request]:
         for line in whole_lines(self._path, self._start):

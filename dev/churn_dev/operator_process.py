@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -176,12 +175,7 @@ class Operator:
 
     def settle(self, audit: AuditLog, *, quiet_seconds: float = 1.5) -> list[Request]:
         """Waits until it wrote nothing for a while; all its writes since `audit` was made, Events aside."""
-        seen, since = -1, time.monotonic()
-        while time.monotonic() - since < quiet_seconds:
-            if (count := len(audit.writes())) != seen:
-                seen, since = count, time.monotonic()
-            time.sleep(0.1)
-        return [request for request in audit.writes() if not request.is_event]
+        return [request for request in audit.settle(quiet_seconds) if not request.is_event]
 
     def problems(self) -> list[str]:
         """Lines of its log that tell of defects."""

@@ -106,7 +106,7 @@ def test_an_operator_restart_on_a_settled_cluster_writes_nothing(
         seconds=300,
     )
     assert cluster.audit_log is not None
-    _wait_until_quiet(AuditLog(cluster.audit_log, "churn-operator/"))
+    AuditLog(cluster.audit_log, "churn-operator/").settle(quiet_seconds=5)
     system = namespace.within("churn-operator")
 
     log = AuditLog(cluster.audit_log, "churn-operator/")
@@ -118,14 +118,6 @@ def test_an_operator_restart_on_a_settled_cluster_writes_nothing(
     seen = log.requests()
     assert seen, "the audit log does not know the operator"
     assert [str(request) for request in seen if request.is_write] == []
-
-
-def _wait_until_quiet(log: AuditLog, seconds: float = 5) -> None:
-    """Until nothing was written for so long."""
-    before = -1
-    while (writes := len(log.writes())) != before:
-        before = writes
-        time.sleep(seconds)
 
 
 def _is_running(pod: Object) -> bool:
