@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from churn_dev.kubectl import Kubectl, Object, condition, wait_until
+from churn_dev.kubectl import Kubectl, KubectlError, Object, condition, wait_until
 from churn_dev.ports import listens
 
 # Small enough for a dozen on two cores; the memory is what a serving pod needs, with room.
@@ -47,6 +47,15 @@ def wait_ready(kubectl: Kubectl, name: str, *, seconds: float = 90) -> Object:
     except TimeoutError as late:
         status = (kubectl.get("churnmodel", name) or {}).get("status")
         raise TimeoutError(f"{late}; its status: {json.dumps(status, indent=1)}") from None
+
+
+def are_served(kubectl: Kubectl) -> bool:
+    """Whether the API server knows of ChurnModels: a moment after their CRD is established."""
+    try:
+        kubectl.list("churnmodels")
+    except KubectlError:
+        return False
+    return True
 
 
 def service_url(kubectl: Kubectl, name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from churn_dev.churnmodel import are_served
 from churn_dev.cluster import LANES, Cluster, down, up
 from churn_dev.generate import ROOT
 from churn_dev.kubectl import Kubectl, KubectlError, Object, condition, wait_until
@@ -45,14 +46,8 @@ def wait_until_established(kubectl: Kubectl) -> None:
     def established() -> bool:
         return condition(kubectl.get("crd", CRD), "Established").get("status") == "True"
 
-    def served() -> bool:
-        with contextlib.suppress(KubectlError):
-            kubectl.list("churnmodels")
-            return True
-        return False
-
     wait_until(established, "the CRD is established")
-    wait_until(served, "ChurnModels are served")
+    wait_until(lambda: are_served(kubectl), "ChurnModels are served")
 
 
 @pytest.fixture(scope="session")

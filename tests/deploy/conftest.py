@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from churn_dev import tools
-from churn_dev.churnmodel import restricted_namespace
+from churn_dev.churnmodel import are_served, restricted_namespace
 from churn_dev.cluster import LANES, down, up
 from churn_dev.generate import CHART, ROOT
-from churn_dev.kubectl import Kubectl, KubectlError, Object, wait_until
+from churn_dev.kubectl import Kubectl, Object, wait_until
 
 Render = Callable[..., list[Object]]
 
@@ -49,17 +49,9 @@ def api() -> Iterator[Kubectl]:
     kubectl = Kubectl(cluster.kubeconfig)
     kubectl.run("apply", "--server-side", f"--filename={ROOT / 'crds'}")
     kubectl.run("wait", "--for=condition=Established", f"--filename={ROOT / 'crds'}")
-    # An API is listed a moment after it is established.
-    wait_until(lambda: _lists_models(kubectl), "ChurnModels to be served")
+    wait_until(lambda: are_served(kubectl), "ChurnModels to be served")
     yield kubectl
     down(cluster.name)
-
-
-def _lists_models(kubectl: Kubectl) -> bool:
-    try:
-        return kubectl.list("churnmodels") == []
-    except KubectlError:
-        return False
 
 
 @pytest.fixture(scope="session")
