@@ -34,10 +34,12 @@ def of_a_rollout(
     ready = time.time()
     writes = operator.settle(audit, quiet_seconds=6)
     told = [each.ended for each in writes if str(each) == STATUS and each.namespace == namespace.namespace]
-    counts = [later for earlier, later in pairwise(told) if later - earlier > QUIET_SECONDS - NEAR]
-    if not is_answered_late(writes, theirs.writes(), namespace):
-        counts = [each for each in counts if each in [moment for moment in told if moment < ready][:-1]]
-    return of(writes, namespace) - Counter({STATUS: len(counts)})
+    late = is_answered_late(writes, theirs.writes(), namespace)
+    on_the_way = told if late else [moment for moment in told if moment < ready][:-1]
+    counts = sum(
+        later - earlier > QUIET_SECONDS - NEAR for earlier, later in pairwise(told) if later in on_the_way
+    )
+    return of(writes, namespace) - Counter({STATUS: counts})
 
 
 def is_answered_late(ours: list[Request], theirs: list[Request], kubectl: Kubectl) -> bool:
